@@ -1,0 +1,48 @@
+# Every target sets itself up: run it on a fresh machine, run it again and it starts in seconds.
+OUT ?= runs/demo
+NAME ?=
+PY = .venv/bin/python
+WORKER = .venv-worker/bin/python
+
+.PHONY: help setup setup-test demo test test-slow lint bench package clean
+
+help:
+	@echo "make demo [OUT=DIR]   restyle a head into a splat, into runs/demo (about 10 minutes on 2 cores)"
+	@echo "make test             all tests but the slow ones"
+	@echo "make lint             ruff and mypy"
+	@echo "make bench [NAME=x]   the comparisons behind README's numbers"
+	@echo "make package          the Blender extension's zip, in dist/"
+	@echo "make setup            only the environments"
+
+setup:
+	@sh tools/setup.sh
+
+setup-test:
+	@sh tools/setup.sh --test
+
+demo:
+	@sh tools/setup.sh --demo
+	@$(PY) demo/run_demo.py --out "$(OUT)"
+
+test: setup-test
+	$(PY) -m pytest tests/unit tests/blender tests/system -m "not slow"
+	$(WORKER) -m pytest tests/engine -m "not slow"
+
+test-slow: setup-test
+	$(PY) -m pytest tests/unit tests/blender tests/system -m slow
+	$(WORKER) -m pytest tests/engine -m slow
+
+lint: setup-test
+	$(WORKER) -m ruff check .
+	$(WORKER) -m ruff format --check .
+	$(WORKER) -m mypy
+
+bench: setup-test
+	@sh tools/bench.sh $(NAME)
+
+package:
+	@sh tools/setup.sh
+	@$(PY) tools/package.py
+
+clean:
+	rm -rf .venv .venv-worker dist build

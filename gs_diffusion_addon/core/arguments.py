@@ -1,0 +1,156 @@
+"""The command line, generated from :mod:`settings`: an option stands in the parser because it is a
+setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from . import stages
+from .errors import InputError
+from .settings import Settings, flag, kind, knob, names
+from .version import version
+
+GROUPS = {
+    "model": "model",
+    "turntable": "turntable",
+    "prompt": "prompt",
+    "stylize": "stylize",
+    "propagate": "propagate",
+    "train": "training",
+    "run": "run",
+    "machine": "machine",
+}
+
+DESCRIPTION = "Restyle a 3D model with diffusion and get a 3D Gaussian splat of it back."
+
+EPILOG = (
+    "Exit codes: 0 done, 2 bad input, 3 something is missing, 4 a stage failed, 130 interrupted. "
+    "The same command again goes on where a stopped run ended."
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises InputError (one sentence, exit 2) instead of printing usage and
+    exiting.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """Turn argparse's complaint into a sentence."""
+        raise InputError(f"{message[:1].upper()}{message[1:]}; see '{self.prog} --help'.")
+
+
+def build() -> Parser:
+    """The parser of all commands."""
+    parser = Parser(prog="gsd", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"GS Diffusion {version()}")
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    run = commands.add_parser(
+        "run", help="make a run, or go on with one", description=DESCRIPTION, epilog=EPILOG
+    )
+    _out(run)
+    run.add_argument(
+        "--until", choices=stages.NAMES, default="import", help="last stage to do (default: import)"
+    )
+    _common(run)
+    add_settings(run)
+
+    stage = commands.add_parser("stage", help="do one stage of a run")
+    stage.add_argument("name", choices=stages.NAMES, help="the stage")
+    _out(stage)
+    stage.add_argument("--iteration", type=int, default=1, help="the iteration (default: 1)")
+    stage.add_argument("--part", type=int, help=argparse.SUPPRESS)
+    _common(stage)
+    add_settings(stage)
+
+    attempt = commands.add_parser(
+        "try", help="restyle one view in seconds, before and after beside it"
+    )
+    attempt.add_argument("--view", type=int, default=0, help="frame of the turntable (default: 0)")
+    attempt.add_argument(
+        "--page", action="store_true", help="restyle the whole collage page of that view"
+    )
+    attempt.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="a run folder whose settings and frames are used, or a .png to write",
+    )
+    attempt.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    attempt.add_argument("--part", type=int, help=argparse.SUPPRESS)
+    add_settings(attempt)
+
+    status = commands.add_parser("status", help="what is done in a run folder")
+    _out(status)
+    status.add_argument("--json", action="store_true", help="as JSON")
+
+    check = commands.add_parser(
+        "check", help="what is installed and reachable, and what to do about it"
+    )
+    check.add_argument("--json", action="store_true", help="as JSON")
+    add_settings(check, groups=("stylize", "machine"))
+    return parser
+
+
+def _out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, help="the run folder")
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--events",
+        action="store_true",
+        help="print events on standard output (RFC 7464: RS, JSON, line end) instead of a bar",
+    )
+    parser.add_argument(
+        "--redo",
+        action="store_true",
+        help="do stages anew whose settings or inputs changed; old results go to superseded/",
+    )
+
+
+def add_settings(parser: argparse.ArgumentParser, groups: Sequence[str] = tuple(GROUPS)) -> None:
+    """One option for each setting of ``groups``; only options given are in the parsed namespace."""
+    for group in groups:
+        section = parser.add_argument_group(GROUPS[group])
+        for name in names():
+            if knob(name).group == group:
+                section.add_argument(flag(name), **_option(name))
+
+
+def _option(name: str) -> dict[str, Any]:
+    k, default = knob(name), getattr(Settings(), name)
+    notes = [f"default: {default}"] if default != "" else []
+    if k.low is not None and k.high is not None:
+        notes.insert(0, f"{k.low:g} to {k.high:g}{' ' + k.unit if k.unit else ''}")
+    text = k.help + (f" ({'; '.join(notes)})" if notes else "")
+    option: dict[str, Any] = {
+        "dest": name,
+        "default": argparse.SUPPRESS,
+        "help": text.replace("%", "%%"),
+    }
+    if kind(name) is bool:
+        option["action"] = argparse.BooleanOptionalAction
+        return option
+    option["type"] = kind(name)
+    option["metavar"] = name.upper()
+    if k.choices:
+        option["choices"] = k.choices
+        option["metavar"] = "{" + ",".join(k.choices) + "}"
+    return option
+
+
+def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings named on the command line, with paths made absolute (children work
+    elsewhere).
+    """
+    out = {n: getattr(arguments, n) for n in names() if hasattr(arguments, n)}
+    for name in out:
+        is_file = name == "style" and Path(out[name]).suffix and Path(out[name]).is_file()
+        if out[name] and (knob(name).path or is_file) and name not in ("worker_python", "blender"):
+            out[name] = str(Path(out[name]).expanduser().resolve())
+    return out

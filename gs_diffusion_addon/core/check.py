@@ -1,0 +1,160 @@
+"""What is installed and reachable, each in one line with what to do about it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from . import interpreters
+from .errors import GsdError
+from .settings import Settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``check``: what, whether it is usable, details, what to do, whether a run needs
+    it.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    todo: str = ""
+    required: bool = False
+
+
+def everything(settings: Settings) -> list[Finding]:
+    """All findings, the required ones first."""
+    return [
+        blender(settings),
+        worker(settings),
+        torch(settings),
+        gsplat(settings),
+        server(settings),
+        ebsynth(),
+    ]
+
+
+def blender(settings: Settings) -> Finding:
+    """Blender, or the bpy wheel."""
+    try:
+        program = interpreters.blender_program(settings)
+    except GsdError as error:
+        return Finding("Blender", False, "not found", str(error), required=True)
+    if interpreters.is_python(program):
+        found = interpreters.versions_of(program).get("bpy", "unknown")
+        return Finding("Blender", True, f"bpy wheel {found} in {program}", required=True)
+    return Finding("Blender", True, f"{_blender_version(program)} at {program}", required=True)
+
+
+@functools.cache
+def _blender_version(program: str) -> str:
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=60, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "Blender of unknown version"
+    return done.stdout.splitlines()[0].strip() if done.stdout else "Blender of unknown version"
+
+
+def worker(settings: Settings) -> Finding:
+    """The worker's environment with all its packages."""
+    try:
+        python = interpreters.worker_python(settings)
+    except GsdError as error:
+        return Finding("Worker environment", False, "not found", str(error), required=True)
+    version = interpreters.versions_of(python)["python"]
+    return Finding("Worker environment", True, f"Python {version} at {python}", required=True)
+
+
+TORCH_PROBE = """
+import json, torch
+cuda = torch.cuda.is_available()
+gpu = torch.cuda.get_device_name(0) if cuda else ""
+out = {"version": torch.__version__, "cuda": cuda, "gpu": gpu}
+out["gsplat"] = ""
+if cuda:
+    try:
+        import gsplat
+        t = torch.zeros(1, 3, device="cuda")
+        q = torch.tensor([[1.0, 0, 0, 0]], device="cuda")
+        view, lens = torch.eye(4, device="cuda")[None], torch.eye(3, device="cuda")[None]
+        gsplat.rasterization(t + 1, q, t + 1, t[:, 0] + 0.5, t + 0.5, view, lens, 16, 16)
+        out["gsplat"] = gsplat.__version__
+    except Exception as error:
+        out["gsplat_error"] = f"{type(error).__name__}: {error}"[:300]
+print(json.dumps(out))
+"""
+
+
+@functools.cache
+def _torch_facts(python: str) -> dict[str, str | bool]:
+    try:
+        done = subprocess.run(
+            [python, "-c", TORCH_PROBE], capture_output=True, text=True, timeout=300, check=True
+        )
+        facts: dict[str, str | bool] = json.loads(done.stdout.strip().splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return {}
+    return facts
+
+
+def torch(settings: Settings) -> Finding:
+    """Torch and the device it computes on."""
+    try:
+        facts = _torch_facts(interpreters.worker_python(settings))
+    except GsdError:
+        return Finding(
+            "Torch", False, "no worker environment", "See the line above.", required=True
+        )
+    if not facts:
+        return Finding("Torch", False, "does not import", "Run 'make setup' again.", required=True)
+    device = facts["gpu"] if facts["cuda"] else "processor only"
+    return Finding("Torch", True, f"{facts['version']} on {device}", required=True)
+
+
+def gsplat(settings: Settings) -> Finding:
+    """gsplat on CUDA, which trains and renders splats much faster than the processor."""
+    try:
+        facts = _torch_facts(interpreters.worker_python(settings))
+    except GsdError:
+        facts = {}
+    if facts.get("gsplat"):
+        return Finding("gsplat (CUDA)", True, f"{facts['gsplat']} works")
+    if facts.get("gsplat_error"):
+        todo = f"'pip install gsplat' in the worker's environment ({facts['gsplat_error']})."
+        return Finding("gsplat (CUDA)", False, "a CUDA card, but gsplat does not work", todo)
+    return Finding(
+        "gsplat (CUDA)",
+        False,
+        "no CUDA card",
+        "Nothing to do: the built-in trainer uses the processor.",
+    )
+
+
+def server(settings: Settings) -> Finding:
+    """The Automatic1111 server."""
+    from . import a1111
+
+    name = "Automatic1111"
+    try:
+        detail = a1111.describe(settings.server, timeout=3.0)
+    except GsdError as error:
+        return Finding(name, False, f"no answer at {a1111.masked(settings.server)}", str(error))
+    return Finding(name, True, detail)
+
+
+def ebsynth() -> Finding:
+    """The EbSynth command line (its use as a propagator is not built yet; it is only looked
+    for).
+    """
+    found = shutil.which("ebsynth")
+    if found:
+        return Finding("EbSynth", True, f"found at {found}; not used by this version")
+    return Finding(
+        "EbSynth", False, "not installed", "Nothing to do: 'reproject' propagates without it."
+    )

@@ -1,0 +1,158 @@
+"""The commands behind every door: run, stage, try, status, check. Thin: they parse, call and
+print.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import arguments, check, pipeline
+from .console import Console, duration
+from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError
+from .events import RECORD, Event, child_emitter, encode
+from .process import end_with_parent, stop_on_signals
+from .run import Run, read_manifest, run_settings
+from .settings import from_json
+
+
+def main(argv: Sequence[str]) -> int:
+    """Do the command ``argv``; returns the exit code. Users see sentences, never a traceback."""
+    try:
+        parsed = arguments.build().parse_args(list(argv))
+        command: Callable[[argparse.Namespace], int] = COMMANDS[parsed.command]
+        return command(parsed)
+    except GsdError as error:
+        print(f"gsd: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return EXIT_DONE
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    given = arguments.given_settings(parsed)
+    if "blend" not in given and "model" not in given:
+        given.update(_open_scene(parsed.out))
+    supervisor = _supervisor(parsed)
+    supervisor.run(given, parsed.until)
+    run = Run(supervisor.root)
+    settings = run_settings(read_manifest(supervisor.root))
+    run = run.at(settings.iterations)
+    for path in (run.report, run.splat, run.video, run.result):
+        if path.exists():
+            print(path)
+    return EXIT_DONE
+
+
+def _open_scene(out: Path) -> dict[str, str]:
+    """``blender -b FILE.blend -P worker.py -- run``: the file that Blender has open is the
+    model.
+    """
+    bpy: Any = sys.modules.get("bpy")
+    opened = bpy.data.filepath if bpy is not None else ""
+    return {"blend": opened} if opened and not (out / "run.json").exists() else {}
+
+
+def _stage(parsed: argparse.Namespace) -> int:
+    if parsed.part is not None:
+        return _child(
+            parsed.name,
+            parsed.iteration,
+            lambda: pipeline.run_part(parsed.out, parsed.name, parsed.iteration, parsed.part),
+        )
+    _supervisor(parsed).one_stage(parsed.name, parsed.iteration, arguments.given_settings(parsed))
+    return EXIT_DONE
+
+
+def _supervisor(parsed: argparse.Namespace) -> pipeline.Supervisor:
+    stop = threading.Event()
+    stop_on_signals(stop)
+    sink = print_event if parsed.events else Console()
+    return pipeline.Supervisor(parsed.out.expanduser().resolve(), sink, stop, parsed.redo)
+
+
+def print_event(event: Event) -> None:
+    """One event on standard output, framed so that it stands out from what Blender prints there."""
+    os.write(1, f"\n{RECORD}{encode(event)}\n".encode())
+
+
+def _child(stage: str, iteration: int, work: Callable[[], None]) -> int:
+    """Do ``work`` as a supervisor's child: errors become events, defects go to the log with a
+    traceback.
+    """
+    end_with_parent()
+    emit = child_emitter(stage, iteration)
+    try:
+        work()
+    except GsdError as error:
+        emit("error", message=str(error), code=error.exit_code)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 — the last line of defense of a process
+        traceback.print_exc()
+        emit(
+            "error",
+            message=f"Stage {stage} failed ({type(error).__name__}: {error}); "
+            f"the details stand in logs/{iteration}-{stage}.log of the run folder.",
+            code=EXIT_STAGE,
+        )
+        return EXIT_STAGE
+    return EXIT_DONE
+
+
+def _try(parsed: argparse.Namespace) -> int:
+    from . import attempt
+
+    if parsed.part is not None:
+        return _child("try", 0, lambda: attempt.run_part(parsed.job, parsed.part))
+    stop = threading.Event()
+    stop_on_signals(stop)
+    picture = attempt.run(
+        parsed.out.expanduser().resolve(),
+        arguments.given_settings(parsed),
+        view=parsed.view,
+        page=parsed.page,
+        sink=Console(),
+        stop=stop,
+    )
+    print(picture)
+    return EXIT_DONE
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    states = pipeline.status(parsed.out)
+    if parsed.json:
+        print(json.dumps([vars(s) for s in states], indent=1))
+        return EXIT_DONE
+    for s in states:
+        seconds = "" if s.seconds is None else duration(s.seconds)
+        name = s.stage if s.stage == "turntable" else f"{s.stage} {s.iteration}"
+        print(f"{name:14} {s.state:8} {seconds:>8}")
+    return EXIT_DONE
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    findings = check.everything(from_json(arguments.given_settings(parsed)))
+    if parsed.json:
+        print(json.dumps([vars(f) for f in findings], indent=1))
+    else:
+        for f in findings:
+            mark = "ok     " if f.ok else "MISSING" if f.required else "-      "
+            print(f"{mark} {f.name}: {f.detail}" + (f" — {f.todo}" if f.todo else ""))
+    lacking = any(f.required and not f.ok for f in findings)
+    return EXIT_MISSING if lacking else EXIT_DONE
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "stage": _stage,
+    "try": _try,
+    "status": _status,
+    "check": _check,
+}

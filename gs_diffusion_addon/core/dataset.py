@@ -1,0 +1,171 @@
+"""transforms*.json reading and writing, and the train/val/test split.
+
+A :class:`Frame` is a picture's path (relative, without extension, as the original experiment and
+graphdeco expect) with its camera. Files carry ``camera_angle_x`` for readers that know nothing
+else, and fl_x, fl_y, cx, cy, w, h for those that do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .cameras import Camera
+from .errors import InputError
+from .run import write_json
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One entry of transforms.json: ``./train_main/r_0``, its camera, its frame number and ring."""
+
+    file_path: str
+    camera: Camera
+    frame: int = -1
+    ring: int = 0
+
+
+def write_transforms(path: Path, frames: Sequence[Frame]) -> None:
+    """Write ``frames`` (which share one set of intrinsics) as transforms.json, atomically.
+
+    Raises InputError for frames of mixed intrinsics: the format's top-level fields hold one set.
+    """
+    if not frames:
+        write_json(path, {"camera_angle_x": 0.0, "frames": []})
+        return
+    first = frames[0].camera
+    for frame in frames:
+        c = frame.camera
+        if (c.width, c.height) != (first.width, first.height) or not np.allclose(
+            (c.fl_x, c.fl_y, c.cx, c.cy), (first.fl_x, first.fl_y, first.cx, first.cy)
+        ):
+            raise InputError(
+                f"{path.name}: frame {frame.file_path} has other intrinsics than the first frame."
+            )
+    write_json(
+        path,
+        {
+            "camera_angle_x": first.angle_x,
+            "camera_model": "PINHOLE",
+            "fl_x": first.fl_x,
+            "fl_y": first.fl_y,
+            "cx": first.cx,
+            "cy": first.cy,
+            "w": first.width,
+            "h": first.height,
+            "frames": [
+                {
+                    "file_path": f.file_path,
+                    "frame": f.frame,
+                    "ring": f.ring,
+                    "transform_matrix": f.camera.matrix.tolist(),
+                }
+                for f in frames
+            ],
+        },
+    )
+
+
+def read_transforms(path: Path) -> list[Frame]:
+    """Frames of a transforms.json: ours, graphdeco's, NeRF-synthetic's (``camera_angle_x`` needs
+    ``w``, ``h``).
+
+    Matrices are checked to be finite 4x4 and made rigid. Raises InputError with the place of the
+    fault.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as JSON: {error}.") from None
+    if not isinstance(data, dict) or not isinstance(data.get("frames"), list):
+        raise InputError(f"{path} is not a transforms file: it has no list 'frames'.")
+    return [_frame(path, data, entry, k) for k, entry in enumerate(data["frames"])]
+
+
+def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int) -> Frame:
+    if not isinstance(entry, dict):
+        raise InputError(f"{path}: frame {k} is not an object.")
+
+    def number(name: str) -> float | None:
+        value = entry.get(name, shared.get(name))
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not np.isfinite(value):
+            raise InputError(f"{path}: frame {k} has {name} = {value!r}, which is not a number.")
+        return float(value)
+
+    try:
+        matrix = np.array(entry.get("transform_matrix"), dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape == (3, 4):
+        matrix = np.vstack([matrix, (0, 0, 0, 1)])
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise InputError(f"{path}: frame {k} has no finite 4x4 transform_matrix.")
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
+        raise InputError(f"{path}: frame {k} has a singular transform_matrix.")
+    width, height = number("w"), number("h")
+    if width is None or height is None or width < 1 or height < 1:
+        raise InputError(f"{path}: the size of frame {k} is missing (w and h).")
+    angle, fl_x = number("camera_angle_x"), number("fl_x")
+    if fl_x is None:
+        if angle is None or not 0 < angle < np.pi:
+            raise InputError(f"{path}: frame {k} has neither fl_x nor camera_angle_x.")
+        fl_x = 0.5 * width / float(np.tan(angle / 2))
+    fl_y = number("fl_y") or fl_x
+    cx, cy = number("cx"), number("cy")
+    scale = np.cbrt(abs(np.linalg.det(matrix[:3, :3])))
+    matrix[:3, :3] /= scale
+    camera = Camera(
+        int(width),
+        int(height),
+        fl_x,
+        fl_y,
+        width / 2 if cx is None else cx,
+        height / 2 if cy is None else cy,
+        matrix,
+    )
+    file_path = entry.get("file_path")
+    if not isinstance(file_path, str):
+        raise InputError(f"{path}: frame {k} has no file_path.")
+    return Frame(
+        file_path,
+        camera,
+        int(number("frame") or 0) if "frame" in entry else k,
+        int(number("ring") or 0),
+    )
+
+
+def split_frames(
+    rings: Sequence[int], shares: tuple[float, float, float], seed: int
+) -> tuple[list[int], list[int], list[int]]:
+    """Positions of the training, validation and test frames, each sorted.
+
+    ``rings`` gives the ring of each frame in order. On every ring the test frames are evenly spaced
+    (so that held-out quality is measured all around) with a phase drawn from ``seed``; ring 0 has
+    at least 8 of them as long as that leaves it two thirds of its views for training. Validation
+    frames are drawn from the rest.
+    """
+    _, val_share, test_share = shares
+    rng = np.random.default_rng(seed)
+    ring_of = np.asarray(rings)
+    test: list[int] = []
+    for ring in np.unique(ring_of):
+        members = np.nonzero(ring_of == ring)[0]
+        wanted = max(1, round(len(members) * test_share)) if test_share > 0 else 0
+        if ring == 0 and test_share > 0:
+            wanted = max(wanted, min(8, len(members) // 3))
+        phase = rng.random()
+        test += [int(members[int((k + phase) * len(members) / wanted)]) for k in range(wanted)]
+    rest = np.setdiff1d(np.arange(len(ring_of)), test)
+    count = round(len(ring_of) * val_share)
+    val = sorted(int(k) for k in rng.choice(rest, size=min(count, len(rest) - 1), replace=False))
+    train = [int(k) for k in rest if int(k) not in set(val)]
+    return train, val, sorted(test)

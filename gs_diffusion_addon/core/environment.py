@@ -1,0 +1,169 @@
+"""Making the worker's environment: a virtual environment with the heavy packages, torch for the
+machine.
+
+Used by ``make setup`` and, inside Blender, by the preferences. Standard library only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .errors import MissingError
+from .version import PACKAGE
+
+TORCH = "2.13.0"
+CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
+
+REQUIREMENTS = PACKAGE / "requirements" / "worker.txt"
+
+STAMP = ".gsd-setup"
+
+
+def has_nvidia() -> bool:
+    """Whether an NVIDIA driver answers. GSD_TORCH=cpu or cuda overrides what is found."""
+    choice = os.environ.get("GSD_TORCH", "").lower()
+    if choice in ("cpu", "cuda"):
+        return choice == "cuda"
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return False
+    try:
+        done = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0 and "GPU" in done.stdout
+
+
+def torch_attempts(system: str, nvidia: bool) -> list[list[str]]:
+    """Arguments for ``pip install``, to be tried in order, that get the right torch for a
+    machine.
+
+    PyPI's torch for Linux is a CUDA build of several gigabytes, so on Linux without a card only
+    the version ``+cpu`` is ever asked for: from the sources pip is set up with (a local wheel, a
+    mirror), then from PyTorch's own index. On Windows it is the other way round: PyPI has the
+    CPU build.
+    """
+    if nvidia:
+        if system == "Windows":
+            return [[f"torch=={TORCH}", "--index-url", CUDA_INDEX]]
+        return [[f"torch=={TORCH}"]]
+    if system == "Linux":
+        exact = f"torch=={TORCH}+cpu"
+        return [[exact], [exact, "--index-url", CPU_INDEX]]
+    return [[f"torch=={TORCH}"]]
+
+
+def python_in(folder: Path) -> Path:
+    """The Python of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def ensure(
+    folder: Path,
+    steps: Sequence[Sequence[str]],
+    say: Callable[[str], None],
+    torch: bool = False,
+) -> Path:
+    """A virtual environment in ``folder`` with ``steps`` (argument lists of ``pip install``)
+    done.
+
+    Does nothing when the same steps are already done with the same Python; returns the
+    environment's Python. Raises MissingError with the step that failed and pip's last line.
+    """
+    wanted = _fingerprint(steps, torch)
+    stamp = folder / STAMP
+    if (
+        stamp.is_file()
+        and stamp.read_text(encoding="utf-8") == wanted
+        and python_in(folder).exists()
+    ):
+        return python_in(folder)
+    stamp.unlink(missing_ok=True)
+    if not _works(python_in(folder)):
+        say(f"Making the virtual environment {folder.name}")
+        try:
+            venv.create(folder, with_pip=True, clear=folder.exists(), symlinks=os.name != "nt")
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise MissingError(
+                f"No virtual environment can be made in {folder} ({error}); on Debian and "
+                f"Ubuntu install "
+                f"python3-venv."
+            ) from None
+    python = python_in(folder)
+    if torch:
+        _install_torch(python, say)
+    for step in steps:
+        say(f"Installing {_describe(step)}")
+        _pip(python, step)
+    stamp.write_text(wanted, encoding="utf-8")
+    return python
+
+
+def add(
+    folder: Path, name: str, steps: Sequence[Sequence[str]], say: Callable[[str], None]
+) -> None:
+    """More packages in an existing environment, under a stamp of their own; raises MissingError."""
+    if not steps:
+        return
+    stamp, wanted = folder / f"{STAMP}-{name}", _fingerprint(steps, False)
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return
+    for step in steps:
+        say(f"Installing {_describe(step)}")
+        _pip(python_in(folder), step)
+    stamp.write_text(wanted, encoding="utf-8")
+
+
+def _install_torch(python: Path, say: Callable[[str], None]) -> None:
+    attempts = torch_attempts(platform.system(), has_nvidia())
+    for number, attempt in enumerate(attempts, 1):
+        say(f"Installing {' '.join(attempt)}")
+        try:
+            _pip(python, attempt)
+        except MissingError:
+            if number == len(attempts):
+                raise
+        else:
+            return
+
+
+def _pip(python: Path, arguments: Sequence[str]) -> None:
+    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        reason = (lines or done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise MissingError(f"'pip install {' '.join(arguments)}' failed: {reason}")
+
+
+def _works(python: Path) -> bool:
+    if not python.exists():
+        return False
+    done = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _describe(step: Sequence[str]) -> str:
+    return " ".join(Path(s).name if s.endswith(".txt") else s for s in step)
+
+
+def _fingerprint(steps: Sequence[Sequence[str]], torch: bool) -> str:
+    parts = [sys.version, str(torch and torch_attempts(platform.system(), has_nvidia()))]
+    for step in steps:
+        for argument in step:
+            parts.append(argument)
+            path = Path(argument)
+            if path.suffix == ".txt" and path.is_file():
+                parts.append(path.read_text(encoding="utf-8"))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()

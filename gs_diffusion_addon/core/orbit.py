@@ -1,0 +1,92 @@
+"""Turntable poses: closed rings of cameras around a center, ring 0 first, then the further
+rings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .cameras import Array, look_at
+from .settings import Ring, Settings, all_rings
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One view of the turntable: its frame number, ring and pose (4, 4), camera-to-world, OpenGL
+    axes.
+    """
+
+    frame: int
+    ring: int
+    azimuth: float
+    elevation: float
+    matrix: Array
+
+
+def turntable(rings: Sequence[Ring], center: Array, distance: float) -> list[View]:
+    """Poses of all rings around ``center`` (3,) at ``distance`` meters.
+
+    Azimuth 0 is the front view (-Y, Blender's), angles run counterclockwise seen from above, and a
+    ring is closed: its last view is one step before its first. Further rings start half a step
+    later each, so that views of neighboring rings interleave.
+    """
+    views: list[View] = []
+    for number, ring in enumerate(rings):
+        phase = 0.5 * (number % 2)
+        for k in range(ring.count):
+            azimuth = 2 * math.pi * (k + phase) / ring.count
+            elevation = math.radians(ring.elevation)
+            direction = np.array(
+                [
+                    math.cos(elevation) * math.sin(azimuth),
+                    -math.cos(elevation) * math.cos(azimuth),
+                    math.sin(elevation),
+                ]
+            )
+            pose = look_at(center + distance * direction, center)
+            views.append(View(len(views), number, math.degrees(azimuth), ring.elevation, pose))
+    return views
+
+
+def framing_distance(half_extent: float, fl: float, size: float, principal: float) -> float:
+    """Distance from which a sphere of radius ``half_extent`` fits a picture side of ``size``
+    pixels.
+
+    ``fl`` and ``principal`` are the focal length and principal point of that side in pixels. The
+    sphere's silhouette spans the tangent cone, so distance = radius / sin(half angle), with the
+    narrower half angle.
+    """
+    half_pixels = min(principal, size - principal)
+    return half_extent / math.sin(math.atan2(max(half_pixels, 1.0), fl))
+
+
+def key_frames(count: int, keys: int, first: int = 0) -> list[int]:
+    """``keys`` frames spread evenly over a closed ring of ``count`` frames that starts at frame
+    ``first``.
+
+    Right for any pair of numbers: the gaps, the one across the loop's seam included, differ by at
+    most one.
+    """
+    keys = min(keys, count)
+    return [first + (k * count) // keys for k in range(keys)]
+
+
+def plan_keys(settings: Settings) -> list[int]:
+    """The frames that are restyled, sorted: ``keys`` on ring 0 and ``ring_keys`` on each further
+    ring.
+
+    With the propagator ``none`` every frame is one.
+    """
+    frames: list[int] = []
+    first = 0
+    for number, ring in enumerate(all_rings(settings)):
+        wanted = settings.keys if number == 0 else settings.ring_keys
+        if settings.propagator == "none":
+            wanted = ring.count
+        frames += key_frames(ring.count, wanted, first)
+        first += ring.count
+    return frames

@@ -1,0 +1,374 @@
+"""The supervisor: starts each stage as a child of the right interpreter, passes its events on,
+stamps it.
+
+It does no stage itself, so it can stop anything within two seconds, and it alone writes run.json. A
+stage is finished when its stamp is written; a killed run starts the same stage again, which skips
+the frames it finds finished.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import stages
+from .errors import GsdError, InputError, StageError, error_for_exit_code
+from .events import Event, encode, make_event
+from .interpreters import (
+    blender_command,
+    blender_program,
+    versions_of,
+    worker_command,
+    worker_python,
+)
+from .process import child_environment, run_child
+from .run import (
+    Run,
+    locked,
+    new_manifest,
+    read_manifest,
+    remove_temporaries,
+    run_settings,
+    write_json,
+)
+from .settings import Settings, flag, from_json, knob, names, to_json
+from .version import version
+
+Sink = Callable[[Event], None]
+
+
+@dataclass
+class Supervisor:
+    """One process's work on one run folder: where events go, when to stop, whether stale work is
+    redone.
+    """
+
+    root: Path
+    sink: Sink
+    stop: threading.Event = field(default_factory=threading.Event)
+    redo: bool = False
+
+    def run(self, changes: Mapping[str, Any], until: str = "import") -> None:
+        """Make or continue the run: every stage up to ``until`` that is not finished yet.
+
+        ``changes`` are the settings given explicitly; an existing run keeps its others. Raises the
+        package's errors; everything finished stays.
+        """
+        fresh = not (self.root / "run.json").exists()
+        if fresh:
+            require_startable(from_json(dict(changes)))
+        prepare_folder(self.root)
+        try:
+            with locked(self.root):
+                remove_temporaries(self.root)
+                manifest = self._open(changes)
+                settings = run_settings(manifest)
+                last = stages.NAMES.index(until)
+                todo = [
+                    (name, k)
+                    for name, k in stages.plan(settings.iterations)
+                    if stages.NAMES.index(name) <= last
+                ]
+                self._work(manifest, settings, todo)
+        except InputError:
+            if fresh:
+                forget_empty_run(self.root)
+            raise
+
+    def one_stage(self, name: str, iteration: int, changes: Mapping[str, Any]) -> None:
+        """Do one stage of an existing run."""
+        read_manifest(self.root)
+        with locked(self.root):
+            remove_temporaries(self.root)
+            manifest = self._open(changes)
+            settings = run_settings(manifest)
+            if name == "turntable":
+                iteration = 0
+            if (name, iteration) not in stages.plan(max(settings.iterations, iteration)):
+                raise InputError(f"Stage {name} has no iteration {iteration}.")
+            self._require_earlier(manifest, name, iteration)
+            self._work(manifest, settings, [(name, iteration)])
+
+    # --- the parts of a run
+    # -------------------------------------------------------------------------
+
+    def _open(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        if not (self.root / "run.json").exists():
+            manifest = new_manifest(from_json(dict(changes)), version())
+        else:
+            manifest = read_manifest(self.root)
+            self._change(manifest, changes)
+        settings = from_json(manifest["settings"])
+        manifest["resolved"] = {**resolve(settings), **manifest["resolved"]}
+        python = worker_python(settings)
+        manifest["versions"].update(gs_diffusion=version(), worker=versions_of(python))
+        self._save(manifest)
+        return manifest
+
+    def _change(self, manifest: dict[str, Any], changes: Mapping[str, Any]) -> None:
+        old = from_json(manifest["settings"])
+        new = from_json({**to_json(old), **changes})
+        changed = [n for n in names() if getattr(old, n) != getattr(new, n)]
+        done = {record.split("/")[1] for record in manifest["stages"]}
+        for name in changed:
+            hit = [s for s in knob(name).stages if s in done]
+            if hit and not self.redo:
+                raise InputError(
+                    f"{self.root} was made with {flag(name)} {getattr(old, name)!r}, not "
+                    f"{getattr(new, name)!r}: its stage {hit[0]} would be stale. Choose another "
+                    f"--out, or "
+                    f"add --redo to do it anew (the old results are moved to superseded/)."
+                )
+            manifest["resolved"].pop(name, None)
+        manifest["settings"] = to_json(new)
+
+    def _require_earlier(self, manifest: dict[str, Any], name: str, iteration: int) -> None:
+        for earlier, k in stages.plan(max(iteration, 1)):
+            if (earlier, k) == (name, iteration):
+                return
+            record = manifest["stages"].get(stages.record_name(earlier, k), {})
+            if record.get("state") != "done" and earlier != "report":
+                raise InputError(
+                    f"Stage {name} needs stage {earlier} of iteration {k} first: run "
+                    f"'gsd stage {earlier} --out {self.root} --iteration {k}'."
+                )
+
+    def _work(
+        self, manifest: dict[str, Any], settings: Settings, todo: Sequence[tuple[str, int]]
+    ) -> None:
+        self._say(make_event("run_started", stages=[stages.record_name(*s) for s in todo]))
+        try:
+            for name, iteration in todo:
+                self._stage(manifest, settings, name, iteration)
+        except GsdError as error:
+            kind = "interrupted" if error.exit_code == 130 else "error"
+            self._say(make_event(kind, message=str(error), code=error.exit_code))
+            raise
+        finally:
+            remove_temporaries(self.root)
+        self._say(make_event("run_finished", out=str(self.root)))
+
+    def _stage(
+        self, manifest: dict[str, Any], settings: Settings, name: str, iteration: int
+    ) -> None:
+        run, stage = Run(self.root, iteration), stages.BY_NAME[name]
+        label = {"stage": name, "iteration": iteration}
+        key = {
+            "settings": stages.settings_digest(name, settings),
+            "inputs": stages.inputs_digest(name, run, settings),
+        }
+        record = manifest["stages"].get(stages.record_name(name, iteration))
+        if record is not None and record["key"] != key:
+            self._supersede(manifest, run, name, record, key)
+            record = None
+        whole = all(path.exists() for path in stage.proof(run))
+        if record is not None and record["state"] == "done" and whole:
+            self._say(make_event("stage_skipped", **label))
+            return
+        if name == "import" and record is None and run.result.exists():
+            self._move_aside([run.result])
+        started = time.time()
+        record = {"key": key, "state": "running", "seconds": (record or {}).get("seconds", 0.0)}
+        record["started"] = round(started, 3)
+        manifest["stages"][stages.record_name(name, iteration)] = record
+        self._save(manifest)
+        self._say(make_event("stage_started", label=stage.label, **label))
+        for number in range(len(stage.parts)):
+            self._part(settings, run, name, number)
+        record.update(
+            state="done",
+            finished=round(time.time(), 3),
+            seconds=round(record["seconds"] + time.time() - started, 3),
+        )
+        self._save(manifest)
+        self._say(make_event("stage_finished", seconds=record["seconds"], **label))
+
+    def _supersede(
+        self,
+        manifest: dict[str, Any],
+        run: Run,
+        name: str,
+        record: dict[str, Any],
+        key: dict[str, str],
+    ) -> None:
+        what = "settings" if record["key"]["settings"] != key["settings"] else "input files"
+        if not self.redo:
+            raise InputError(
+                f"Stage {name} of iteration {run.iteration} in {self.root} is stale: its {what} "
+                f"changed since "
+                f"it was done. Add --redo to do it anew (the old results are moved to superseded/)."
+            )
+        self._say(
+            make_event(
+                "warning",
+                stage=name,
+                iteration=run.iteration,
+                message=f"Stage {name} is stale, its {what} changed: it is done anew.",
+            )
+        )
+        self._move_aside(stages.BY_NAME[name].outputs(run))
+        del manifest["stages"][stages.record_name(name, run.iteration)]
+        self._save(manifest)
+
+    def _move_aside(self, paths: Sequence[Path]) -> None:
+        attic = self.root / "superseded" / time.strftime("%Y%m%d-%H%M%S")
+        for path in paths:
+            if path.exists():
+                target = attic / path.relative_to(self.root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, target)
+
+    def _part(self, settings: Settings, run: Run, name: str, number: int) -> None:
+        part = stages.BY_NAME[name].parts[number]
+        blender = part.interpreter == "blender"
+        command = blender_command(settings) if blender else worker_command(settings)
+        command += ["stage", name, "--out", str(run.root), "--iteration", str(run.iteration)]
+        command += ["--part", str(number)]
+        log = run.logs / f"{run.iteration}-{name}.log"
+        env = child_environment(settings.threads)
+        if blender:
+            env.pop("OMP_NUM_THREADS", None)  # Cycles' denoiser and Blender's modifiers use OpenMP
+        ended = run_child(command, log=log, on_event=self._say, stop=self.stop, env=env)
+        if ended.code != 0:
+            crash = (
+                f"Stage {name} ended unexpectedly (code {ended.code}); the reason stands in {log}."
+            )
+            raise error_for_exit_code(ended.code, ended.message or crash)
+
+    def _save(self, manifest: dict[str, Any]) -> None:
+        write_json(self.root / "run.json", manifest)
+
+    def _say(self, event: Event) -> None:
+        append_event(Run(self.root).events, event)
+        self.sink(event)
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Append one line; a line torn by a kill is closed first, so that it spoils nothing after
+    it.
+    """
+    with open(path, "ab+") as file:
+        torn = b""
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            torn = b"" if file.read(1) == b"\n" else b"\n"
+        file.write(torn + encode(event).encode("utf-8") + b"\n")
+
+
+def prepare_folder(root: Path) -> None:
+    """Make the run folder; refuse one that is not ours or cannot be written. Raises InputError."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file; choose a folder for --out.")
+    if root.is_dir() and not (root / "run.json").exists():
+        strangers = sorted(p.name for p in root.iterdir() if p.name != ".lock")
+        if strangers:
+            raise InputError(
+                f"{root} is not empty and holds no run (there is {strangers[0]!r} in it); "
+                f"choose another --out."
+            )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".gsd-tmp-{os.getpid()}-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{root} cannot be written: {error.strerror}; choose another --out."
+        ) from None
+
+
+def forget_empty_run(root: Path) -> None:
+    """Remove what a refused first start left (run.json, events, logs), so that the corrected
+    command can use the same folder; a folder with any picture in it is kept.
+    """
+    if any(root.glob("train_main/*")):
+        return
+    for path in (
+        *root.glob("logs/*.log"),
+        *(root / n for n in ("run.json", "events.jsonl", ".lock")),
+    ):
+        path.unlink(missing_ok=True)
+    for folder in (root / "train_main", root / "guides", root / "logs", root):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def require_startable(settings: Settings) -> None:
+    """One existing source and both interpreters; raises InputError or MissingError."""
+    if bool(settings.blend) == bool(settings.model):
+        raise InputError("Name the model with either --blend FILE.blend or --model FILE.")
+    path = Path(settings.blend or settings.model)
+    if not path.is_file():
+        raise InputError(f"The model file {path} does not exist.")
+    blender_program(settings)
+    worker_python(settings)
+
+
+def resolve(settings: Settings) -> dict[str, str]:
+    """What each ``auto`` stands for on this machine, by what ``check`` finds."""
+    from . import check
+
+    out: dict[str, str] = {}
+    if settings.stylizer == "auto":
+        out["stylizer"] = "a1111" if check.server(settings).ok else "preview"
+    if settings.propagator == "auto":
+        out["propagator"] = "reproject"
+    if settings.trainer == "auto":
+        out["trainer"] = "gsplat" if check.gsplat(settings).ok else "builtin"
+    if settings.compare_independent == "auto":
+        cheap = out.get("stylizer", settings.stylizer) == "preview"
+        out["compare_independent"] = "yes" if cheap else "no"
+    return out
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One line of ``status``."""
+
+    stage: str
+    iteration: int
+    state: str
+    seconds: float | None
+
+
+def status(root: Path) -> list[StageState]:
+    """The state of every stage: done, stale, running (or stopped half-way), waiting."""
+    manifest = read_manifest(root)
+    settings = run_settings(manifest)
+    out = []
+    for name, k in stages.plan(settings.iterations):
+        record = manifest["stages"].get(stages.record_name(name, k))
+        state = "waiting" if record is None else str(record["state"])
+        if record is not None:
+            key = {
+                "settings": stages.settings_digest(name, settings),
+                "inputs": stages.inputs_digest(name, Run(root, k), settings),
+            }
+            state = state if record["key"] == key else "stale"
+        out.append(StageState(name, k, state, record.get("seconds") if record else None))
+    return out
+
+
+def run_part(root: Path, name: str, iteration: int, number: int) -> None:
+    """Do one part of a stage in this process: what the supervisor's children call."""
+    import importlib
+
+    from .events import child_emitter
+
+    settings = run_settings(read_manifest(root))
+    module, function = stages.BY_NAME[name].parts[number].target.split(":")
+    package = __package__.rpartition(".")[0]
+    try:
+        work = getattr(importlib.import_module(f"{package}.{module}"), function)
+    except ModuleNotFoundError as error:
+        raise StageError(
+            f"Stage {name} needs the package {error.name}, which this Python lacks; run 'gsd "
+            f"check'."
+        ) from None
+    work(Run(root, iteration), settings, child_emitter(name, iteration))

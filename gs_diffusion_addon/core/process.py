@@ -1,0 +1,200 @@
+"""Child processes: start in a group of their own, follow their events, stop the whole tree, never
+outlive the parent.
+
+The supervisor holds the write end of each child's standard input and never writes to it; a child
+that reads end-of-file there knows that its parent is gone, however that died, on every system.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from .errors import EXIT_INTERRUPTED, Interrupted, MissingError
+from .events import Event, Splitter
+
+POLITE_SECONDS = 0.8
+"""How long a child may take to end by itself after the first, polite signal."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended: its exit code (negative: the signal), the sentence of its last error
+    event.
+    """
+
+    code: int
+    message: str | None
+
+
+def run_child(
+    command: Sequence[str],
+    *,
+    log: Path,
+    on_event: Callable[[Event], None],
+    stop: threading.Event,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Ended:
+    """Run ``command`` to its end, passing its events on and everything else it prints into ``log``.
+
+    When ``stop`` is set the child's whole process tree is ended within two seconds and Interrupted
+    is raised. Raises MissingError if the program cannot be started.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    message: str | None = None
+    with open(log, "a", encoding="utf-8", errors="replace") as text:
+        text.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n")
+        child = start(command, env=env, cwd=cwd)
+        items: queue.Queue[Event | str | None] = queue.Queue()
+        assert child.stdout is not None
+        threading.Thread(target=_read, args=(child.stdout, items), daemon=True).start()
+        try:
+            while True:
+                if stop.is_set():
+                    raise Interrupted("Stopped; the same command goes on from here.")
+                try:
+                    item = items.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                if item is None:
+                    break
+                if isinstance(item, str):
+                    text.write(item + "\n")
+                    text.flush()
+                    continue
+                if item["event"] == "error":
+                    message = str(item.get("message"))
+                else:
+                    on_event(item)
+            code = child.wait()
+        finally:
+            end_tree(child)
+    if code == EXIT_INTERRUPTED:
+        raise Interrupted("Stopped; the same command goes on from here.")
+    return Ended(code, message)
+
+
+def start(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a child in its own process group with a parent-watch pipe; raises MissingError."""
+    group: dict[str, Any] = {"start_new_session": True}
+    if os.name == "nt":
+        group = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=dict(env) if env is not None else None,
+            cwd=cwd,
+            **group,
+        )
+    except OSError as error:
+        raise MissingError(f"{command[0]} cannot be started: {error.strerror or error}.") from None
+
+
+def _read(stream: IO[bytes], items: queue.Queue[Event | str | None]) -> None:
+    splitter = Splitter()
+    # read1 returns what is there; read() would hold progress back until a buffer is full.
+    while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
+        for item in splitter.feed(chunk):
+            items.put(item)
+    for item in splitter.close():
+        items.put(item)
+    items.put(None)
+
+
+def end_tree(child: subprocess.Popen[bytes]) -> None:
+    """End ``child`` and everything it started: politely first, then for good. A no-op when it has
+    ended.
+    """
+    if child.poll() is None:
+        _signal(child, polite=True)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=POLITE_SECONDS)
+    # Also after a normal end: a grandchild may have stayed in the group.
+    _signal(child, polite=False)
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            with suppress(OSError):
+                stream.close()
+    child.wait()
+
+
+def _signal(child: subprocess.Popen[bytes], polite: bool) -> None:
+    if os.name == "nt":
+        if polite:
+            child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
+        elif child.poll() is None:
+            subprocess.run(
+                ["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True, check=False
+            )
+        return
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGTERM if polite else signal.SIGKILL)
+
+
+def end_with_parent() -> None:
+    """Called by a child: end this process (and its group) as soon as the parent is gone.
+
+    A thread waits for end-of-file on standard input. On Linux the kernel is asked as well, since a
+    thread cannot run while a library holds Python's lock.
+    """
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+    stdin = os.dup(0)
+
+    def watch() -> None:
+        while os.read(stdin, 4096):
+            continue
+        if os.name == "nt":
+            os._exit(EXIT_INTERRUPTED)
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Let Ctrl-C, SIGTERM and (Windows) Ctrl-Break set ``stop`` instead of ending Python at
+    once.
+    """
+
+    def ask(_number: int, _frame: object) -> None:
+        stop.set()
+
+    for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), ask)
+
+
+def child_environment(threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a child: the thread count for every library, unbuffered UTF-8 output."""
+    count = str(threads or os.cpu_count() or 1)
+    env = dict(os.environ)
+    env.update(
+        GSD_THREADS=count,
+        NUMBA_NUM_THREADS=count,
+        # Torch's and numba's pools fight each other when both are large (facts: 1.2 s became 65 s).
+        OMP_NUM_THREADS="1",
+        PYTHONUNBUFFERED="1",
+        PYTHONIOENCODING="utf-8",
+        PYTHONUTF8="1",
+    )
+    env.update(extra or {})
+    return env

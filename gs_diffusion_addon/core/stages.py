@@ -1,0 +1,162 @@
+"""The stages in order: what each reads, which results are its own, and which interpreter it needs.
+
+A stage's parts are functions ``(run, settings, emit) -> None`` named as ``module:function`` inside
+the package; each runs in a child process of the right interpreter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .run import Run, digest, file_digest
+from .settings import Settings, stage_values
+
+
+@dataclass(frozen=True)
+class Part:
+    """One function of a stage and its interpreter, ``blender`` or ``worker``."""
+
+    interpreter: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: its parts, the files its result depends on, and the results that are its own.
+
+    ``inputs`` gives files or folders whose content counts; ``outputs`` what is moved aside when the
+    stage is done anew; ``proof`` files that must be there for the stage to count as finished.
+    """
+
+    name: str
+    parts: tuple[Part, ...]
+    inputs: Callable[[Run, Settings], list[Path]]
+    outputs: Callable[[Run], list[Path]]
+    proof: Callable[[Run], list[Path]]
+    label: str
+
+
+def _model_files(run: Run, settings: Settings) -> list[Path]:
+    return [Path(p) for p in (settings.blend, settings.model, settings.hdri) if p]
+
+
+def _style_files(run: Run, settings: Settings) -> list[Path]:
+    sources = [run.train_main] if run.iteration <= 1 else [run.at(run.iteration - 1).renders]
+    style = Path(settings.style)
+    return sources + ([style] if settings.style and style.is_absolute() else [])
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "turntable",
+        (
+            Part("blender", "scene.turntable:run_stage"),
+            Part("worker", "engine.video:turntable_video"),
+        ),
+        _model_files,
+        lambda r: [r.train_main, r.guides, r.transforms_main, r.at(0).video],
+        lambda r: [r.transforms_main, r.at(0).video],
+        "Rendering the turntable",
+    ),
+    Stage(
+        "stylize",
+        (Part("worker", "engine.stylize:run_stage"),),
+        _style_files,
+        lambda r: [r.input, r.output, r.keys, r.independent],
+        lambda r: [r.keys],
+        "Restyling the keyframes",
+    ),
+    Stage(
+        "propagate",
+        (Part("worker", "engine.propagate:run_stage"),),
+        lambda r, s: [r.keys, r.transforms_main, r.guides],
+        lambda r: [r.stylized, r.folder / "propagation.json"],
+        lambda r: [r.stylized],
+        "Carrying the style to all frames",
+    ),
+    Stage(
+        "dataset",
+        (Part("worker", "engine.dataset:run_stage"),),
+        lambda r, s: [r.stylized, r.transforms_main],
+        lambda r: [
+            *(r.gs / name for name in ("train", "test", "val", "points3d.ply")),
+            *(r.gs / f"transforms_{name}.json" for name in ("train", "test", "val")),
+        ],
+        lambda r: [r.gs / "transforms_train.json", r.gs / "points3d.ply"],
+        "Writing the training data",
+    ),
+    Stage(
+        "train",
+        (Part("worker", "engine.train:run_stage"),),
+        lambda r, s: [r.gs / "train", r.gs / "transforms_train.json", r.gs / "points3d.ply"],
+        lambda r: [r.model, r.checkpoints],
+        lambda r: [r.model],
+        "Training the splat",
+    ),
+    Stage(
+        "render",
+        (Part("worker", "engine.render:run_stage"),),
+        lambda r, s: [r.model / "point_cloud", r.transforms_main],
+        lambda r: [r.renders, r.splat, r.video],
+        lambda r: [r.renders, r.splat, r.video],
+        "Rendering the splat",
+    ),
+    Stage(
+        "report",
+        (Part("worker", "engine.report:run_stage"),),
+        lambda r, s: [r.renders, r.stylized, r.independent],
+        lambda r: [r.metrics],
+        lambda r: [r.metrics, r.report],
+        "Measuring and reporting",
+    ),
+    Stage(
+        "import",
+        (Part("blender", "scene.result:run_stage"),),
+        lambda r, s: [r.splat, *_model_files(r, s)],
+        lambda r: [r.result],
+        lambda r: [r.result],
+        "Putting the splat into the scene",
+    ),
+)
+
+NAMES = tuple(stage.name for stage in STAGES)
+
+BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def plan(iterations: int) -> list[tuple[str, int]]:
+    """All (stage, iteration) of a run in order; the turntable's iteration is 0, the import comes
+    last.
+    """
+    loop = [name for name in NAMES if name not in ("turntable", "import")]
+    steps = [("turntable", 0)]
+    steps += [(name, k) for k in range(1, iterations + 1) for name in loop]
+    return [*steps, ("import", iterations)]
+
+
+def record_name(stage: str, iteration: int) -> str:
+    """The stage's name in run.json: ``1/train``."""
+    return f"{iteration}/{stage}"
+
+
+def settings_digest(stage: str, settings: Settings) -> str:
+    """Hash of the settings a stage depends on."""
+    return digest([json.dumps(stage_values(settings, stage), sort_keys=True)])
+
+
+def inputs_digest(stage: str, run: Run, settings: Settings) -> str:
+    """Hash of the files a stage depends on: contents, or names and sizes in guides/, which only we
+    write.
+    """
+    parts: list[str] = []
+    for path in BY_NAME[stage].inputs(run, settings):
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            inside = file.is_relative_to(run.root)
+            named = file.relative_to(run.root).as_posix() if inside else file.name
+            big = run.guides in file.parents
+            parts += [named, str(file.stat().st_size) if big else file_digest(file)]
+    return digest(parts)

@@ -1,0 +1,86 @@
+"""Pictures in and out, and alpha done once: straight in files, float composites on a stated
+background.
+
+All colors are display-referred sRGB; composites are made in that space, as Blender's film and the
+trainers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from ..core.errors import InputError
+from ..core.run import atomic
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+BLACK = (0.0, 0.0, 0.0)
+GRAY = (0.5, 0.5, 0.5)
+
+Image.MAX_IMAGE_PIXELS = 1 << 28  # a decompression bomb ends as a sentence, not as a full memory
+
+
+def read_rgba(path: Path) -> Bytes:
+    """(H, W, 4) uint8, straight alpha; pictures without alpha are opaque. Raises InputError."""
+    return _read(path, "RGBA")
+
+
+def read_rgb(path: Path) -> Bytes:
+    """(H, W, 3) uint8; alpha, if any, is dropped and not composited. Raises InputError."""
+    return _read(path, "RGB")
+
+
+def _read(path: Path, mode: str) -> Bytes:
+    try:
+        with Image.open(path) as image:
+            return np.array(image.convert(mode))
+    except FileNotFoundError:
+        raise InputError(f"The picture {path} does not exist.") from None
+    except (
+        OSError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        SyntaxError,
+        ValueError,
+    ) as error:
+        raise InputError(f"The picture {path} cannot be read: {error}.") from None
+
+
+def write_png(path: Path, pixels: Bytes, text: Mapping[str, str] | None = None) -> None:
+    """Write (H, W, 3 or 4) uint8 as PNG, atomically, with ``text`` chunks (prompt, parameters)."""
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_itxt(key, value)
+    with atomic(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(
+            temporary, format="PNG", compress_level=3, pnginfo=info
+        )
+
+
+def over(rgba: Bytes, background: Sequence[float]) -> Floats:
+    """Composite (H, W, 4) uint8 with straight alpha on a color (3 floats of 0..1) -> (H, W, 3)
+    float32 of 0..1.
+    """
+    pixels = rgba.astype(np.float32) / 255
+    alpha = pixels[..., 3:]
+    result: Floats = pixels[..., :3] * alpha + np.asarray(background, np.float32) * (1 - alpha)
+    return result
+
+
+def to_bytes(pixels: npt.ArrayLike) -> Bytes:
+    """Floats of 0..1 -> uint8, rounded and clipped."""
+    return (np.clip(np.asarray(pixels, np.float32), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def resized(pixels: Bytes, width: int, height: int) -> Bytes:
+    """(H, W, C) uint8 resampled to ``height`` x ``width`` (Lanczos; a no-op at the same size)."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    return np.array(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))

