@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .cameras import Array, look_at
-from .settings import Ring, Settings, all_rings
+from .settings import Settings, all_rings
+from .values import Ring
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +28,11 @@ class View:
     matrix: Array
 
 
-def turntable(rings: Sequence[Ring], center: Array, distance: float) -> list[View]:
-    """Poses of all rings around ``center`` (3,) at ``distance`` meters.
+def turntable(
+    rings: Sequence[Ring], center: Array, distance: float, start: float = 0.0
+) -> list[View]:
+    """Poses of all rings around ``center`` (3,) at ``distance`` meters, from azimuth ``start``
+    degrees.
 
     Azimuth 0 is the front view (-Y, Blender's), angles run counterclockwise seen from above, and a
     ring is closed: its last view is one step before its first. Further rings start half a step
@@ -38,7 +42,7 @@ def turntable(rings: Sequence[Ring], center: Array, distance: float) -> list[Vie
     for number, ring in enumerate(rings):
         phase = 0.5 * (number % 2)
         for k in range(ring.count):
-            azimuth = 2 * math.pi * (k + phase) / ring.count
+            azimuth = math.radians(start) + 2 * math.pi * (k + phase) / ring.count
             elevation = math.radians(ring.elevation)
             direction = np.array(
                 [

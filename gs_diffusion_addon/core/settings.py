@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+from .values import Ring, parse_rings, parse_size, parse_split
 
 Scalar = Union[str, int, float, bool]
 
@@ -442,65 +443,6 @@ def validate(settings: Settings) -> Settings:
     return settings
 
 
-@dataclass(frozen=True)
-class Ring:
-    """One ring of the turntable: elevation in degrees, number of views."""
-
-    elevation: float
-    count: int
-
-
-def parse_rings(text: str) -> tuple[Ring, ...]:
-    """``"30:24,-25:12"`` -> rings after ring 0; ``""`` and ``"none"`` -> no further ring; raises
-    InputError.
-    """
-    if text.strip().lower() in ("", "none"):
-        return ()
-    rings = []
-    for part in text.split(","):
-        elevation, colon, count = part.strip().partition(":")
-        try:
-            ring = Ring(float(elevation), int(count))
-        except ValueError:
-            ring = Ring(float("nan"), 0)
-        if not colon or not -89.0 <= ring.elevation <= 89.0 or not 1 <= ring.count <= 500:
-            raise InputError(
-                f"--rings wants ELEVATION:COUNT with an elevation of -89 to 89 degrees and 1 to "
-                f"500 "
-                f"views, such as 30:24,-25:12; {part.strip()!r} is not."
-            )
-        rings.append(ring)
-    return tuple(rings)
-
-
 def all_rings(settings: Settings) -> tuple[Ring, ...]:
     """Ring 0 and the further rings."""
     return (Ring(settings.elevation, settings.views), *parse_rings(settings.rings))
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """``"512"`` or ``"640x360"`` -> (width, height) in pixels; raises InputError."""
-    width, x, height = text.lower().replace("×", "x").partition("x")
-    try:
-        size = (int(width), int(height if x else width))
-    except ValueError:
-        size = (0, 0)
-    if not all(16 <= side <= 8192 for side in size):
-        raise InputError(
-            f"--size wants a number of 16 to 8192 pixels or WIDTHxHEIGHT, such as 512 or "
-            f"640x360; not {text!r}."
-        )
-    return size
-
-
-def parse_split(text: str) -> tuple[float, float, float]:
-    """``"80/5/15"`` -> shares of (train, val, test) that add up to 1; raises InputError."""
-    try:
-        parts = [float(p) for p in text.split("/")]
-    except ValueError:
-        parts = []
-    if len(parts) != 3 or min(parts) < 0 or parts[0] <= 0 or abs(sum(parts) - 100) > 1e-6:
-        raise InputError(
-            f"--split wants TRAIN/VAL/TEST in percent with a sum of 100, not {text!r}."
-        )
-    return parts[0] / 100, parts[1] / 100, parts[2] / 100

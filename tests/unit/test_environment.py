@@ -1,0 +1,57 @@
+"""Choosing torch and finding interpreters."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from gs_diffusion_addon.core import environment, interpreters
+from gs_diffusion_addon.core.errors import MissingError
+from gs_diffusion_addon.core.settings import Settings
+
+
+def test_linux_without_a_card_never_asks_for_anything_but_the_cpu_build():
+    attempts = environment.torch_attempts("Linux", nvidia=False)
+    assert attempts and all(a[0].endswith("+cpu") for a in attempts)
+
+
+def test_other_systems():
+    assert environment.torch_attempts("Darwin", False) == [[f"torch=={environment.TORCH}"]]
+    assert environment.CUDA_INDEX in environment.torch_attempts("Windows", True)[0]
+    assert environment.torch_attempts("Linux", True) == [[f"torch=={environment.TORCH}"]]
+
+
+def test_the_override(monkeypatch):
+    monkeypatch.setenv("GSD_TORCH", "cuda")
+    assert environment.has_nvidia()
+    monkeypatch.setenv("GSD_TORCH", "cpu")
+    assert not environment.has_nvidia()
+
+
+def test_a_failing_install_is_a_sentence_and_leaves_no_stamp(tmp_path):
+    with pytest.raises(MissingError, match="no-such-package"):
+        environment.ensure(
+            tmp_path / "e",
+            [["--no-index", "no-such-package"]],
+            lambda text: None,
+        )
+    assert not (tmp_path / "e" / environment.STAMP).exists()
+
+
+def test_a_second_run_does_nothing(tmp_path):
+    said = []
+    for _ in range(2):
+        environment.ensure(tmp_path / "a folder with späce", [], said.append)
+    assert len(said) == 1
+
+
+def test_a_named_worker_python_that_lacks_packages_is_named(monkeypatch):
+    monkeypatch.setenv("GSD_WORKER_PYTHON", sys.executable)
+    with pytest.raises(MissingError, match="torch"):
+        interpreters.worker_python(Settings())
+
+
+def test_a_named_blender_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MissingError, match="no-blender"):
+        interpreters.blender_program(Settings(blender=str(tmp_path / "no-blender")))

