@@ -4,6 +4,7 @@ own tool.
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -27,9 +28,11 @@ def blender_tool() -> Path:
 
 
 def main() -> int:
-    """Build dist/gs_diffusion_addon-VERSION.zip; returns the tool's exit code."""
-    tool, out = blender_tool(), ROOT / "dist"
-    out.mkdir(exist_ok=True)
+    """Build gs_diffusion_addon-VERSION.zip; returns the tool's exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the zip")
+    tool, out = blender_tool(), parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "gs_diffusion_addon"
         shutil.copytree(

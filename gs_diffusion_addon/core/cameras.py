@@ -90,6 +90,28 @@ class Camera:
         return world
 
 
+def from_projection(
+    projection: npt.ArrayLike, width: int, height: int, matrix: npt.ArrayLike
+) -> Camera:
+    """A camera out of an OpenGL projection matrix (4, 4) for a picture of ``width`` x ``height``
+    pixels.
+
+    Blender's ``calc_matrix_camera`` at render size is one; sensor fit, lens shift and pixel aspect
+    are in it. ``matrix`` (4, 4) is the pose. With x_ndc = -P00 X/Z - P02 and y_ndc = -P11 Y/Z -
+    P12, follow the intrinsics.
+    """
+    p = np.asarray(projection, dtype=np.float64)
+    return Camera(
+        width,
+        height,
+        fl_x=0.5 * width * float(p[0, 0]),
+        fl_y=0.5 * height * float(p[1, 1]),
+        cx=0.5 * width * (1.0 - float(p[0, 2])),
+        cy=0.5 * height * (1.0 + float(p[1, 2])),
+        matrix=np.asarray(matrix, dtype=np.float64),
+    )
+
+
 def orthonormal(matrix: npt.ArrayLike) -> Array:
     """A (4, 4) pose without scale, shear or mirroring, the viewing direction kept exactly.
 

@@ -362,8 +362,11 @@ def run_part(root: Path, name: str, iteration: int, number: int) -> None:
     from .events import child_emitter
 
     settings = run_settings(read_manifest(root))
-    module, function = stages.BY_NAME[name].parts[number].target.split(":")
+    part = stages.BY_NAME[name].parts[number]
+    module, function = part.target.split(":")
     package = __package__.rpartition(".")[0]
+    if part.interpreter == "blender":
+        importlib.import_module(f"{package}.scene.model_file").open_source(settings)
     try:
         work = getattr(importlib.import_module(f"{package}.{module}"), function)
     except ModuleNotFoundError as error:

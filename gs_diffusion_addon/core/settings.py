@@ -14,24 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
-from .values import Ring, parse_rings, parse_size, parse_split
+from .values import Knob, Ring, parse_rings, parse_size, parse_split
 
 Scalar = Union[str, int, float, bool]
-
-
-@dataclass(frozen=True)
-class Knob:
-    """What is known about one setting besides its type and default."""
-
-    help: str
-    group: str
-    stages: tuple[str, ...] = ()
-    unit: str = ""
-    low: float | None = None
-    high: float | None = None
-    choices: tuple[str, ...] = ()
-    advanced: bool = False
-    path: bool = False
 
 
 def _knob(default: Any, help: str, group: str, stages: str = "", **more: Any) -> Any:
@@ -437,6 +422,11 @@ def validate(settings: Settings) -> Settings:
                 raise InputError(
                     f"{flag(name)} must lie between {k.low:g} and {k.high:g}{unit}, not {value:g}."
                 )
+    if "@" in settings.server:
+        raise InputError(
+            "--server must not hold a user or password, since settings are stored and shown; put "
+            "them into the environment as GSD_A1111_AUTH=user:password."
+        )
     parse_rings(settings.rings)
     parse_size(settings.size)
     parse_split(settings.split)

@@ -1,10 +1,25 @@
-"""The small languages inside settings: rings, sizes and splits."""
+"""What a setting is made of: its description, and the small languages of rings, sizes, splits."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Knob:
+    """What is known about one setting besides its type and default."""
+
+    help: str
+    group: str
+    stages: tuple[str, ...] = ()
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+    advanced: bool = False
+    path: bool = False
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,13 @@ def test_json_round_trip():
         {"split": "80/5/20"},
         {"split": "0/50/50"},
         {"no_such": 1},
+        {"server": "http://me:secret@host:7860"},
     ],
 )
 def test_bad_values_give_a_sentence(values):
     with pytest.raises(InputError) as caught:
         settings.from_json(values)
-    assert str(caught.value).endswith(".")
+    assert str(caught.value).endswith(".") and "secret" not in str(caught.value)
 
 
 def test_small_languages():

@@ -1,0 +1,373 @@
+"""What goes over the wire to an Automatic1111 server and what its answers mean: pure functions.
+
+The rules were measured on the real server (v1.10.1). It answers many wrong requests with status
+200 and a wrong picture, so names are resolved against the server's own lists before a request and
+the answer is compared with what was asked.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from .errors import InputError, StageError
+
+DEFAULT_PORT = 7860
+NOWEBUI_PORT = 7861
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to restyle: PNG bytes of ``width`` × ``height`` pixels (multiples of 8)."""
+
+    picture: bytes
+    width: int
+    height: int
+    prompt: str
+    negative_prompt: str
+    seed: int
+    steps: int
+    cfg_scale: float
+    strength: float
+    sampler: str
+    scheduler: str | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The restyled picture as the server encoded it (``kind`` png, jpeg or webp) and its own
+    account.
+
+    ``notes`` are sentences about what the server left unsaid.
+    """
+
+    picture: bytes
+    kind: str
+    seed: int
+    infotext: str
+    info: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a server says about its running job; ``eta`` in seconds; idle means nothing runs."""
+
+    fraction: float
+    eta: float
+    step: int
+    steps: int
+    idle: bool
+    interrupted: bool
+
+
+# --- the address --------------------------------------------------------------------------
+
+
+def normalize_address(text: str) -> str:
+    """``localhost``, ``host:7860/``, ``https://host/sd/docs`` -> scheme://host[:port][/subpath].
+
+    Without scheme and port, A1111's own default port is meant; 0.0.0.0, which A1111 prints when it
+    listens everywhere, becomes 127.0.0.1. Raises InputError, also for a password in the address,
+    since addresses are stored in run.json.
+    """
+    raw = text.strip()
+    bare = raw if "://" in raw else f"http://{_bracketed(raw)}"
+    try:
+        parts = urlsplit(bare)
+        port = parts.port
+    except ValueError:
+        raise InputError(_bad_address(text)) from None
+    host = parts.hostname or ""
+    if parts.username is not None or parts.password is not None:
+        raise InputError(
+            "--server must not hold a user or password, since it is stored; put them into the "
+            "environment variable GSD_A1111_AUTH=user:password."
+        )
+    strange = any(c.isspace() or c in "\\<>\"'" for c in bare)
+    if parts.scheme not in ("http", "https") or not host or strange or port == 0:
+        raise InputError(_bad_address(text))
+    if "://" not in raw and port is None:
+        port = DEFAULT_PORT
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    path = parts.path
+    for page in ("/sdapi", "/docs", "/openapi.json"):
+        path = path.partition(page)[0] if (path + "/").find(page + "/") >= 0 else path
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}{f':{port}' if port else ''}{path.rstrip('/')}"
+
+
+def _bracketed(raw: str) -> str:
+    return f"[{raw}]" if raw.count(":") > 1 and not raw.startswith("[") and "/" not in raw else raw
+
+
+def _bad_address(text: str) -> str:
+    return f"--server wants an address such as http://127.0.0.1:7860, not {text!r}."
+
+
+def parse_auth(text: str) -> tuple[bytes, bytes] | None:
+    """``user:password`` (UTF-8) for HTTP Basic; nothing for an empty text. Raises InputError."""
+    if not text:
+        return None
+    user, colon, password = text.partition(":")
+    if not colon or not user:
+        raise InputError("The environment variable GSD_A1111_AUTH must be user:password.")
+    return user.encode(), password.encode()
+
+
+# --- names against the server's lists -----------------------------------------------------
+
+
+def resolve_sampler(
+    sampler: str,
+    scheduler: str,
+    samplers: Sequence[Mapping[str, Any]],
+    schedulers: Sequence[Mapping[str, Any]] | None,
+) -> tuple[str, str | None]:
+    """The server's own names of a sampler and a noise schedule, aliases and combined names
+    included.
+
+    ``schedulers`` is None for servers without that list: those before 1.9 spell the schedule into
+    the sampler's name ("DPM++ 2M Karras"), and the schedule returned is None. Servers since 1.9
+    know "DPM++ 2M Karras" as two names, and the one written there wins over ``scheduler``. Raises
+    InputError with the choices, because servers replace unknown names silently.
+    """
+    by_name = _by_name(samplers, "name")
+    plain = scheduler.strip() in ("", "Automatic")
+    if schedulers is None:
+        combined = by_name.get(_fold(f"{sampler} {scheduler}")) if not plain else None
+        if combined:
+            return combined, None
+        found = _need(sampler, by_name, "sampler", "--sampler")
+        return found, None if plain else scheduler
+    labels = _by_name(schedulers, "label", "name")
+    found_sampler = by_name.get(_fold(sampler))
+    if found_sampler is None:
+        for head, tail in _split_schedule(sampler, list(labels.values())):
+            if _fold(head) in by_name:
+                found_sampler, scheduler = by_name[_fold(head)], tail
+    found_sampler = found_sampler or _need(sampler, by_name, "sampler", "--sampler")
+    return found_sampler, _need(scheduler or "Automatic", labels, "scheduler", "--scheduler")
+
+
+def _split_schedule(sampler: str, labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Ways to read a combined name: "Euler SGM Uniform" ends with Uniform and with SGM Uniform."""
+    name = " ".join(sampler.split())
+    ends = [label for label in labels if _fold(name).endswith(" " + _fold(label))]
+    return [(name[: -len(label) - 1], label) for label in ends]
+
+
+def resolve_checkpoint(checkpoint: str, models: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Title and model name of the model called ``checkpoint``: by title, name, file or hash.
+
+    Raises InputError with the choices, because servers keep the loaded model for an unknown name.
+    """
+    wanted = _fold(checkpoint)
+    for model in models:
+        title, name = str(model.get("title") or ""), str(model.get("model_name") or "")
+        file = str(model.get("filename") or "").replace("\\", "/").rsplit("/", 1)[-1]
+        keys = {title, title.partition(" [")[0], name, file, str(model.get("hash") or "")}
+        if wanted in {_fold(k) for k in keys if k}:
+            return title or name, name or title
+    names = [str(m.get("model_name") or m.get("title")) for m in models]
+    raise InputError(
+        f"The server has no diffusion model called {checkpoint!r}; --checkpoint can be "
+        f"{_choices(names)}."
+    )
+
+
+def same_checkpoint(a: str, b: str) -> bool:
+    """Whether two titles name one model; the hash in brackets appears only once it was computed."""
+    return _fold(a.partition(" [")[0]) == _fold(b.partition(" [")[0])
+
+
+def _by_name(entries: Sequence[Mapping[str, Any]], *fields: str) -> dict[str, str]:
+    """Folded name or alias -> the first of ``fields``; proper names win over aliases."""
+    found: dict[str, str] = {}
+    for aliases in (False, True):
+        for entry in entries:
+            proper = str(entry.get(fields[0]) or "")
+            others = [*(entry.get("aliases") or []), *(entry.get(f) for f in fields[1:])]
+            for key in others if aliases else [proper]:
+                if key and proper:
+                    found.setdefault(_fold(str(key)), proper)
+    return found
+
+
+def _need(name: str, known: Mapping[str, str], what: str, flag: str) -> str:
+    found = known.get(_fold(name))
+    if found is None:
+        names = list(dict.fromkeys(known.values()))
+        raise InputError(
+            f"The server has no {what} called {name!r}; {flag} can be {_choices(names)}."
+        )
+    return found
+
+
+def _fold(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _choices(names: Sequence[str], most: int = 30) -> str:
+    shown = ", ".join(names[:most]) or "nothing, its list is empty"
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# --- request and answer -------------------------------------------------------------------
+
+
+def img2img_body(job: Job, task: str) -> dict[str, Any]:
+    """The request with every field that shapes the picture spelled out.
+
+    The API's defaults are not the web page's (50 steps, masks filled instead of kept), and a null
+    takes whatever the server's user last chose. Only eta and s_* stay null: their right value
+    belongs to the sampler.
+    """
+    return {
+        "init_images": [base64.b64encode(job.picture).decode("ascii")],
+        "prompt": job.prompt,
+        "negative_prompt": job.negative_prompt,
+        "styles": [],
+        "seed": job.seed,
+        "subseed": job.seed,
+        "subseed_strength": 0,
+        "seed_resize_from_h": -1,
+        "seed_resize_from_w": -1,
+        "sampler_name": job.sampler,
+        "sampler_index": job.sampler,
+        **({} if job.scheduler is None else {"scheduler": job.scheduler}),
+        "batch_size": 1,
+        "n_iter": 1,
+        "steps": job.steps,
+        "cfg_scale": job.cfg_scale,
+        "width": job.width,
+        "height": job.height,
+        "denoising_strength": job.strength,
+        "resize_mode": 0,
+        "initial_noise_multiplier": 1.0,
+        "mask": None,
+        "mask_blur": 4,
+        "mask_round": True,
+        "inpainting_fill": 1,
+        "inpaint_full_res": False,
+        "inpaint_full_res_padding": 0,
+        "inpainting_mask_invert": 0,
+        "restore_faces": False,
+        "tiling": False,
+        "eta": None,
+        "s_churn": None,
+        "s_tmin": None,
+        "s_tmax": None,
+        "s_noise": None,
+        "s_min_uncond": None,
+        "refiner_checkpoint": None,
+        "refiner_switch_at": None,
+        "disable_extra_networks": False,
+        "override_settings": {},
+        "override_settings_restore_afterwards": True,
+        "script_name": None,
+        "script_args": [],
+        "alwayson_scripts": {},
+        "send_images": True,
+        "save_images": False,
+        "do_not_save_samples": True,
+        "do_not_save_grid": True,
+        "include_init_images": False,
+        "force_task_id": task,
+    }
+
+
+def read_answer(data: Any, job: Job) -> Answer:
+    """Take the picture out of an img2img answer and check that it is the one asked for.
+
+    Raises StageError where the server did something else than asked (sampler, schedule, seed, no
+    picture).
+    """
+    images = data.get("images") if isinstance(data, dict) else None
+    if not isinstance(images, list):
+        raise StageError("The server's answer holds no list of pictures; is it an A1111 server?")
+    info = _info(data.get("info"))
+    first = info.get("index_of_first_image", 0)
+    first = first if isinstance(first, int) and first >= 0 else 0
+    if len(images) <= first or not isinstance(images[first], str):
+        raise StageError("The server sent no picture, as it does when a job is interrupted.")
+    try:
+        picture = base64.b64decode(images[first].rpartition(",")[2], validate=True)
+    except (binascii.Error, ValueError):
+        raise StageError("The server sent a picture that is not base64.") from None
+    kind = picture_kind(picture)
+    if kind is None:
+        raise StageError("The server sent a picture that is neither PNG, JPEG nor WebP.")
+    texts = info.get("infotexts")
+    infotext = str(texts[0]) if isinstance(texts, list) and texts else ""
+    notes = _compare(info, infotext, job)
+    return Answer(picture, kind, int(info.get("seed", job.seed)), infotext, info, notes)
+
+
+def _info(text: Any) -> dict[str, Any]:
+    if isinstance(text, dict):
+        return text
+    try:
+        info = json.loads(text) if isinstance(text, str) and text else {}
+    except ValueError:
+        raise StageError("The server's account of the picture ('info') is not JSON.") from None
+    return info if isinstance(info, dict) else {}
+
+
+def _compare(info: Mapping[str, Any], infotext: str, job: Job) -> tuple[str, ...]:
+    used = info.get("sampler_name")
+    if used is not None and used != job.sampler:
+        raise StageError(
+            f"The server used the sampler {used!r} instead of {job.sampler!r} without saying so; "
+            "choose one it has with --sampler."
+        )
+    if "seed" in info and info["seed"] != job.seed:
+        raise StageError(f"The server used the seed {info['seed']} instead of {job.seed}.")
+    notes = [] if used is not None else ["The server does not say which sampler it used."]
+    if job.scheduler and job.scheduler.casefold() != "automatic":
+        _, marker, rest = infotext.rpartition("Schedule type: ")
+        schedule = rest.partition(",")[0].strip()
+        if marker and _fold(schedule) != _fold(job.scheduler):
+            raise StageError(
+                f"The server used the schedule {schedule!r} instead of {job.scheduler!r}; "
+                "choose one it has with --scheduler."
+            )
+        if not marker:
+            notes.append("The server does not say which noise schedule it used.")
+    return tuple(notes)
+
+
+def picture_kind(data: bytes) -> str | None:
+    """png, jpeg or webp by the first bytes: servers encode as *their* settings say."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return None
+
+
+def read_pulse(data: Any) -> Pulse:
+    """The answer of GET progress; fields a server leaves out count as idle."""
+    entry = data if isinstance(data, dict) else {}
+    state = entry.get("state") if isinstance(entry.get("state"), dict) else {}
+    assert isinstance(state, dict)
+
+    def number(value: Any) -> float:
+        return float(value) if isinstance(value, (int, float)) else 0.0
+
+    flags = ("interrupted", "skipped", "stopping_generation")
+    return Pulse(
+        fraction=min(1.0, max(0.0, number(entry.get("progress")))),
+        eta=max(0.0, number(entry.get("eta_relative"))),
+        step=int(number(state.get("sampling_step"))),
+        steps=int(number(state.get("sampling_steps"))),
+        idle=not state.get("job_count") and not state.get("job"),
+        interrupted=any(bool(state.get(flag)) for flag in flags),
+    )

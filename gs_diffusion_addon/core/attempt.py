@@ -1,0 +1,120 @@
+"""``try``: one view, or the collage page it lies on, restyled in seconds without starting a run.
+
+Frames of an existing run are used where there are any; missing ones are rendered into a temporary
+folder. The picture shows before and after side by side.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, error_for_exit_code
+from .interpreters import blender_command, worker_command
+from .orbit import page_of
+from .pipeline import Sink, require_startable, resolve
+from .process import child_environment, run_child
+from .run import Run, read_json, read_manifest, run_settings, write_json
+from .settings import Settings, all_rings, from_json, to_json
+
+
+def run(
+    out: Path,
+    given: Mapping[str, Any],
+    *,
+    view: int,
+    page: bool,
+    sink: Sink,
+    stop: threading.Event,
+) -> Path:
+    """Restyle ``view`` (and with ``page`` all keyframes on its page); returns the picture's path.
+
+    ``out`` is a run folder, whose settings (changed by ``given``) and frames are used and which
+    gets ``try/view_K.png``, or a .png to write. Raises the package's errors; nothing but the
+    picture is left.
+    """
+    settings, folder, picture = _target(out, given, view)
+    require_startable(settings)
+    count = sum(ring.count for ring in all_rings(settings))
+    if not 0 <= view < count:
+        raise InputError(f"--view must lie between 0 and {count - 1}, not {view}.")
+    frames = page_of(settings, view) if page else [view]
+    with tempfile.TemporaryDirectory(prefix="gsd-try-") as name:
+        scratch = Run(Path(name) / "run")
+        scratch.train_main.mkdir(parents=True)
+        for frame in frames:
+            if folder is not None and folder.frame(frame).exists():
+                shutil.copy2(folder.frame(frame), scratch.frame(frame))
+        job = Path(name) / "job.json"
+        write_json(
+            job,
+            {
+                "settings": to_json(settings),
+                "root": str(scratch.root),
+                "frames": frames,
+                "view": view,
+                "picture": str(picture),
+            },
+        )
+        if not all(scratch.frame(frame).exists() for frame in frames):
+            _part(blender_command(settings), job, 0, settings, scratch, sink, stop)
+        _part(worker_command(settings), job, 1, settings, scratch, sink, stop)
+    return picture
+
+
+def _target(out: Path, given: Mapping[str, Any], view: int) -> tuple[Settings, Run | None, Path]:
+    if (out / "run.json").exists():
+        settings = from_json({**to_json(run_settings(read_manifest(out))), **given})
+        folder: Run | None = Run(out)
+        picture = out / "try" / f"view_{view}.png"
+    elif out.suffix.lower() == ".png":
+        settings, folder, picture = from_json(dict(given)), None, out
+    else:
+        raise InputError(f"{out} is neither a run folder nor a .png; name one of them with --out.")
+    return from_json({**to_json(settings), **resolve(settings)}), folder, picture
+
+
+def _part(
+    command: list[str],
+    job: Path,
+    number: int,
+    settings: Settings,
+    scratch: Run,
+    sink: Sink,
+    stop: threading.Event,
+) -> None:
+    log = scratch.logs / f"try-{number}.log"
+    ended = run_child(
+        [*command, "try", "--out", "-", "--job", str(job), "--part", str(number)],
+        log=log,
+        on_event=sink,
+        stop=stop,
+        env=child_environment(settings.threads),
+    )
+    if ended.code != 0:
+        tail = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        crash = f"The view could not be restyled (code {ended.code}): {' '.join(tail)}"
+        raise error_for_exit_code(ended.code, ended.message or crash)
+
+
+def run_part(job: Path, number: int) -> None:
+    """Do the Blender part (0) or the worker's part (1) of a try in this process."""
+    import importlib
+
+    from .events import child_emitter
+
+    data = read_json(job)
+    settings, scratch = from_json(data["settings"]), Run(Path(data["root"]))
+    package = __package__.rpartition(".")[0]
+    emit = child_emitter("try", 0)
+    if number == 0:
+        importlib.import_module(f"{package}.scene.model_file").open_source(settings)
+        turntable = importlib.import_module(f"{package}.scene.turntable")
+        turntable.render_frames(scratch, settings, data["frames"], emit)
+        return
+    stylize = importlib.import_module(f"{package}.engine.stylize.try_view")
+    stylize.try_view(scratch, settings, data["frames"], data["view"], Path(data["picture"]), emit)
