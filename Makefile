@@ -26,7 +26,7 @@ demo:
 
 test: setup-test
 	$(PY) -m pytest tests/unit tests/blender tests/system -m "not slow"
-	$(WORKER) -m pytest tests/engine -m "not slow"
+	$(WORKER) -m pytest tests/engine tests/unit/test_a1111.py -m "not slow"
 
 test-slow: setup-test
 	$(PY) -m pytest tests/unit tests/blender tests/system -m slow

@@ -148,18 +148,17 @@ def resolve_sampler(
     labels = _by_name(schedulers, "label", "name")
     found_sampler = by_name.get(_fold(sampler))
     if found_sampler is None:
-        for head, tail in _split_schedule(sampler, list(labels.values())):
-            if _fold(head) in by_name:
-                found_sampler, scheduler = by_name[_fold(head)], tail
+        for head, tail in _split_schedule(sampler, labels):
+            if head in by_name:
+                found_sampler, scheduler = by_name[head], tail
     found_sampler = found_sampler or _need(sampler, by_name, "sampler", "--sampler")
     return found_sampler, _need(scheduler or "Automatic", labels, "scheduler", "--scheduler")
 
 
-def _split_schedule(sampler: str, labels: Sequence[str]) -> list[tuple[str, str]]:
+def _split_schedule(sampler: str, labels: Mapping[str, str]) -> list[tuple[str, str]]:
     """Ways to read a combined name: "Euler SGM Uniform" ends with Uniform and with SGM Uniform."""
-    name = " ".join(sampler.split())
-    ends = [label for label in labels if _fold(name).endswith(" " + _fold(label))]
-    return [(name[: -len(label) - 1], label) for label in ends]
+    name = _fold(sampler)
+    return [(name[: -len(k) - 1], label) for k, label in labels.items() if name.endswith(f" {k}")]
 
 
 def resolve_checkpoint(checkpoint: str, models: Sequence[Mapping[str, Any]]) -> tuple[str, str]:

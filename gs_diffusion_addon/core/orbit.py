@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -94,3 +95,20 @@ def plan_keys(settings: Settings) -> list[int]:
         frames += key_frames(ring.count, wanted, first)
         first += ring.count
     return frames
+
+
+def split_pages(frames: Sequence[int], sides: int) -> list[list[int]]:
+    """Spread ``frames`` over as few collage pages of ``sides`` × ``sides`` as hold them, each once.
+
+    Order is kept, so neighbors on the ring share a page, and pages are filled evenly (the counts
+    differ by at most one): a page with one lonely frame would be restyled at odds with the others.
+    """
+    count = math.ceil(len(frames) / sides**2)
+    borders = [k * len(frames) // max(count, 1) for k in range(count + 1)]
+    return [list(frames[a:b]) for a, b in pairwise(borders)]
+
+
+def page_of(settings: Settings, view: int) -> list[int]:
+    """The frames on the page of keyframe ``view``, or of the keyframe nearest to it in number."""
+    pages = split_pages(plan_keys(settings), settings.sides)
+    return min(pages, key=lambda page: min(abs(frame - view) for frame in page))

@@ -251,7 +251,7 @@ class Settings:
     propagator: str = _knob(
         "auto",
         "reproject carries the keyframes to all frames on Blender's exact geometry; none restyles "
-        "every frame on its own",
+        "every frame and leaves them as they come",
         "propagate",
         "stylize propagate",
         choices=("auto", "reproject", "none"),

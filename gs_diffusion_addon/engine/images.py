@@ -7,6 +7,7 @@ trainers do.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -62,6 +63,22 @@ def write_png(path: Path, pixels: Bytes, text: Mapping[str, str] | None = None) 
         Image.fromarray(np.ascontiguousarray(pixels)).save(
             temporary, format="PNG", compress_level=3, pnginfo=info
         )
+
+
+def encode_png(pixels: Bytes) -> bytes:
+    """(H, W, 3 or 4) uint8 as the bytes of a PNG file."""
+    target = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(target, format="PNG", compress_level=3)
+    return target.getvalue()
+
+
+def decode_rgb(data: bytes) -> Bytes:
+    """The bytes of a picture file of any format -> (H, W, 3) uint8. Raises InputError."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return np.array(image.convert("RGB"))
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise InputError(f"A picture of {len(data)} bytes cannot be read: {error}.") from None
 
 
 def over(rgba: Bytes, background: Sequence[float]) -> Floats:
