@@ -60,7 +60,7 @@ class Console:
         done, total = event["done"], max(1, event["total"])
         share = min(1.0, done / total)
         eta = event.get("eta")
-        detail = f"{done}/{total} {event.get('unit', '')}"
+        detail = f"{done:g}/{total} {event.get('unit', '')}"
         if eta is not None and done < total:
             detail += f", {duration(eta)} left"
         detail += "".join(

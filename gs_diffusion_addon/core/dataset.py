@@ -165,7 +165,8 @@ def split_frames(
         phase = rng.random()
         test += [int(members[int((k + phase) * len(members) / wanted)]) for k in range(wanted)]
     rest = np.setdiff1d(np.arange(len(ring_of)), test)
-    count = round(len(ring_of) * val_share)
+    # Readers such as nerfstudio's look at the first validation frame: there is one if there may be.
+    count = max(1, round(len(ring_of) * val_share)) if val_share > 0 else 0
     val = sorted(int(k) for k in rng.choice(rest, size=min(count, len(rest) - 1), replace=False))
     train = [int(k) for k in rest if int(k) not in set(val)]
     return train, val, sorted(test)

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKER = ROOT / "gs_diffusion_addon" / "worker.py"
 
 TINY = [
-    *("--views", "12", "--rings", "40:4", "--size", "64", "--samples", "2", "--keys", "4"),
+    *("--views", "12", "--rings", "40:4", "--size", "64", "--samples", "2", "--keys", "6"),
     *("--ring-keys", "1", "--sides", "2", "--page-size", "256", "--style", "3"),
     *("--stylizer", "preview", "--propagator", "reproject", "--trainer", "builtin"),
     *("--train-steps", "60", "--splats", "600", "--max-splats", "900", "--seed", "7"),
@@ -82,6 +85,27 @@ def repeated(root: Path) -> dict[tuple, int]:
         (e["stage"], e["iteration"], e["path"]) for e in events(root) if e["event"] == "frame_done"
     )
     return {k: n for k, n in done.items() if n > 1}
+
+
+def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n", path
+    at = 8
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at : at + 8])
+        yield kind, data[at + 8 : at + 8 + size]
+        at += 12 + size
+
+
+def png_facts(path: Path) -> tuple[int, ...]:
+    """(width, height, bit depth, color type) of a PNG, read without the program's own reader."""
+    (header,) = (body for kind, body in _chunks(path) if kind == b"IHDR")
+    return struct.unpack(">IIBB", header[:10])
+
+
+def png_pixels(path: Path) -> bytes:
+    """The inflated pixel data, which tells equal pictures (Cycles writes its times beside it)."""
+    return zlib.decompress(b"".join(body for kind, body in _chunks(path) if kind == b"IDAT"))
 
 
 def temporaries(root: Path) -> list[Path]:

@@ -47,7 +47,7 @@ def one_sentence(done, code: int, *words: str) -> None:
 def test_no_mesh_in_the_scene(tmp_path):
     blend = make(tmp_path / "empty.blend")
     out = tmp_path / "out"
-    one_sentence(gsd("run", "--blend", blend, "--out", out, *TINY), 2, "empty.blend")
+    one_sentence(gsd("run", "--blend", blend, "--out", out, *TINY), 2, "no object with geometry")
     assert not out.exists()
 
 

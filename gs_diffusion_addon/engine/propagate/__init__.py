@@ -1,0 +1,193 @@
+"""Stage ``propagate``: from restyled keyframes to every frame restyled.
+
+A propagator is one file of this folder and one line in :data:`BACKENDS`. It has a function
+``prepare(run, settings, frames, emit) -> Painter``, which does whatever is done once (load the
+keys, solve for gains, run and wait for another program), and the :class:`Painter` it returns then
+paints one frame at a time. What all propagators need afterwards is done here: holes and the
+anti-aliased fringe filled, the turntable's alpha put on, files written, coverage counted.
+
+From the second iteration on the sources are renders of the last splat, but alpha and geometry stay
+the turntable's: the splat is taken to keep the model's shape.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.dataset import Frame
+from ...core.errors import InputError
+from ...core.events import Emit, Progress
+from ...core.run import Run, read_json, write_json
+from ...core.settings import Settings
+from ..guides import View, cameras, read_view
+from ..images import read_rgb, read_rgba, to_bytes, write_png
+from ..parallel import in_order, thread_count
+from .pushpull import fill
+
+BACKENDS = {"reproject": ".reproject", "none": ".none"}
+
+Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A frame to paint: its camera and geometry, and the number its files go by."""
+
+    frame: Frame
+    view: View
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """``color`` (h, w, 3) float32 of 0..1, display-referred; ``known`` (h, w) bool, where it is
+    meant.
+    """
+
+    color: Floats
+    known: Mask
+
+
+class Painter(Protocol):
+    """Paints one frame; called from several threads at once."""
+
+    def __call__(self, target: Target) -> Painted: ...
+
+
+class Backend(Protocol):
+    """What a propagator's module offers."""
+
+    def prepare(
+        self, run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit
+    ) -> Painter: ...
+
+
+def backend(name: str) -> Backend:
+    """The propagator called ``name``; raises InputError for one that does not exist."""
+    if name not in BACKENDS:
+        raise InputError(f"There is no propagator {name!r}; choose one of {', '.join(BACKENDS)}.")
+    module: Any = importlib.import_module(BACKENDS[name], __name__)
+    return module  # type: ignore[no-any-return]
+
+
+def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
+    """Write run.stylized_frame(k) for every frame of the turntable, and propagation.json."""
+    frames = cameras(run)
+    notes = _Notes(run, settings.propagator)
+    todo = [f for f in frames if not run.stylized_frame(f.frame).is_file()]
+    progress = Progress(emit, len(frames), "frames", done=len(frames) - len(todo))
+    if todo:
+        painter = backend(settings.propagator).prepare(run, settings, frames, emit)
+
+        def work(frame: Frame) -> Path:
+            return _paint(run, painter, frame, notes)
+
+        for frame, path in in_order(work, todo, thread_count(settings)):
+            relative = path.relative_to(run.root).as_posix()
+            emit("frame_done", frame=frame.frame, path=relative)
+            progress.tick(image=relative)
+    notes.finish()
+
+
+def _paint(run: Run, painter: Painter, frame: Frame, notes: _Notes) -> Path:
+    path = run.stylized_frame(frame.frame)
+    view = read_view(run, frame)
+    alpha = read_rgba(run.frame(frame.frame))[..., 3]
+    if alpha.shape != view.mask.shape:
+        raise InputError(
+            f"{run.frame(frame.frame)} and its guide differ in size; run the turntable stage again."
+        )
+    painted = painter(Target(frame, view))
+    # The note comes first: a finished frame always has one, and a kill in between only paints it
+    # again.
+    notes.add(frame, _coverage(painted.known, view.mask))
+    write_png(path, finish(painted, alpha))
+    return path
+
+
+def _coverage(known: Mask, mask: Mask) -> float:
+    count = int(mask.sum())
+    return float((known & mask).sum() / count) if count else 1.0
+
+
+def finish(painted: Painted, alpha: Bytes) -> Bytes:
+    """The frame's pixels, (h, w, 4) uint8 with straight alpha.
+
+    ``alpha`` (h, w) uint8 is the turntable's. Every pixel that shows has a color: unknown ones, the
+    anti-aliased fringe among them, take it from the known ones around them, so no background bleeds
+    in. Invisible pixels are black.
+    """
+    out = np.zeros((*alpha.shape, 4), np.uint8)
+    out[..., 3] = alpha
+    seen = alpha > 0
+    if not seen.any():
+        return out
+    box = _bounds(seen)
+    colors = to_bytes(fill(painted.color[box], painted.known[box]))
+    out[(*box, slice(0, 3))] = np.where(seen[box][..., None], colors, 0)
+    return out
+
+
+def _bounds(mask: Mask) -> tuple[slice, slice]:
+    """The smallest box around ``mask``, two pixels wider where the picture allows it."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return (
+        slice(max(int(rows[0]) - 2, 0), int(rows[-1]) + 3),
+        slice(max(int(columns[0]) - 2, 0), int(columns[-1]) + 3),
+    )
+
+
+class _Notes:
+    """propagation.json: the share of each frame's object pixels some key sees, and the mean."""
+
+    def __init__(self, run: Run, propagator: str) -> None:
+        self._path = run.folder / "propagation.json"
+        self._propagator = propagator
+        self._lock = threading.Lock()
+        known = read_json(self._path) if self._path.is_file() else {}
+        self._frames: dict[str, float] = (
+            dict(known.get("frames", {})) if known.get("propagator") == propagator else {}
+        )
+
+    def add(self, frame: Frame, coverage: float) -> None:
+        """Note a frame's coverage, on disk at once."""
+        with self._lock:
+            self._frames[str(frame.frame)] = round(coverage, 5)
+            self._write()
+
+    def finish(self) -> None:
+        """Make sure that the file is there, whatever was skipped."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        ordered = dict(sorted(self._frames.items(), key=lambda item: int(item[0])))
+        mean = sum(ordered.values()) / len(ordered) if ordered else 0.0
+        write_json(
+            self._path,
+            {"propagator": self._propagator, "coverage": round(mean, 5), "frames": ordered},
+        )
+
+
+def read_key(run: Run, frame: Frame) -> Bytes:
+    """The restyled keyframe, (h, w, 3) uint8 at its camera's size; raises InputError."""
+    path = run.key(frame.frame)
+    if not path.is_file():
+        raise InputError(f"The keyframe {path} is missing; run the stylize stage again.")
+    pixels = read_rgb(path)
+    h, w = pixels.shape[:2]
+    if (w, h) != (frame.camera.width, frame.camera.height):
+        raise InputError(
+            f"The keyframe {path} is {w}x{h}, but the turntable is "
+            f"{frame.camera.width}x{frame.camera.height}; run the stylize stage again."
+        )
+    return pixels

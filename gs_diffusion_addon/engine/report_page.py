@@ -1,0 +1,382 @@
+"""The report's HTML, built from values; every text is escaped by :func:`h`.
+
+Nothing here reads a file but the style sheet and the script beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .report_html import Child, Html, h
+from .report_pictures import Picture, Sprite
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure: ``value`` with ``unit``, what it is, and a line on how to read it."""
+
+    value: str
+    unit: str
+    label: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class StripRow:
+    """A row of pictures, one a view; None leaves a cell empty."""
+
+    label: str
+    cells: Sequence[Picture | None]
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures of the same views, one row a kind; ``heads`` name the views."""
+
+    heads: Sequence[str]
+    rows: Sequence[StripRow]
+
+
+@dataclass(frozen=True)
+class Section:
+    """An iteration: its strips and its key pages before and after."""
+
+    title: str
+    text: str
+    strips: Sequence[tuple[str, Strip]]
+    pages: Sequence[tuple[Picture, Picture | None]]
+
+
+@dataclass(frozen=True)
+class WarpRow:
+    """A line of the consistency table: each cell a value and its ratio to the source's."""
+
+    label: str
+    cells: Sequence[tuple[str, str]]
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values over the iterations; None where one is missing."""
+
+    title: str
+    lines: Sequence[tuple[str, Sequence[float | None]]]
+
+
+@dataclass(frozen=True)
+class SettingRow:
+    """A line of the settings table."""
+
+    flag: str
+    value: str
+    help: str
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything the report says."""
+
+    title: str
+    subtitle: str
+    negative: str
+    note: str
+    spins: Sequence[tuple[str, Sprite]]
+    cards: Sequence[Card]
+    warp_heads: Sequence[str]
+    warp: Sequence[tuple[str, Sequence[WarpRow]]]
+    warp_text: str
+    curves: Sequence[Curve]
+    sections: Sequence[Section]
+    seconds: Sequence[tuple[str, float]]
+    settings: Sequence[tuple[str, Sequence[SettingRow]]]
+    versions: Sequence[tuple[str, str]]
+    command: str
+    footer: str
+    quality: Sequence[Sequence[str]] = field(default=())
+
+
+def render(page: Page) -> str:
+    """The whole file."""
+    here = Path(__file__)
+    style = Html(here.with_name("report.css").read_text(encoding="utf-8"))
+    script = Html(here.with_name("report.js").read_text(encoding="utf-8"))
+    head = h(
+        "head",
+        h("meta", charset="utf-8"),
+        h("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        h("title", f"{page.title} — GS Diffusion"),
+        h("style", style),
+    )
+    body = h(
+        "body",
+        h("header", _header(page)),
+        h(
+            "main",
+            _stage(page.spins),
+            h("div", [_card(c) for c in page.cards], class_="cards"),
+            _curves(page.curves),
+            [_section(s) for s in page.sections],
+            _consistency(page),
+            _held_out(page.quality),
+            _bars(page.seconds),
+            _settings(page.settings),
+            _reproduce(page),
+        ),
+        h("footer", page.footer),
+        h("script", script),
+    )
+    return "<!doctype html>\n" + h("html", head, body, lang="en") + "\n"
+
+
+def _header(page: Page) -> list[Child]:
+    long = {"class_": "long"} if len(page.title) > 90 else {}
+    return [
+        h("p", "GS Diffusion · report of a run", class_="eyebrow"),
+        h("h1", page.title, **long),
+        h("p", page.subtitle, class_="soft"),
+        h("p", h("b", "Kept out: "), page.negative, class_="soft") if page.negative else None,
+        h("p", page.note, class_="note") if page.note else None,
+    ]
+
+
+def _stage(spins: Sequence[tuple[str, Sprite]]) -> Child:
+    """Pictures that turn together; without a script the first view stands still."""
+    if not spins:
+        return None
+    figures = []
+    for label, s in spins:
+        style = (
+            f"aspect-ratio:{s.width}/{s.height};background-image:url({s.uri});"
+            f"background-size:{100 * s.columns}% {100 * s.rows}%"
+        )
+        turning = h(
+            "div",
+            style=style,
+            data_columns=s.columns,
+            data_rows=s.rows,
+            role="img",
+            aria_label=label,
+        )
+        figures.append(h("figure", h("div", turning, class_="spin"), h("figcaption", label)))
+    last = min(s.count for _, s in spins) - 1
+    slider = h(
+        "input",
+        type="range",
+        class_="turn",
+        min=0,
+        max=last,
+        value=0,
+        aria_label="Turn the model",
+    )
+    return [h("div", figures, class_="stage"), slider]
+
+
+def _card(card: Card) -> Html:
+    unit = [" ", h("small", card.unit)] if card.unit else None
+    return h(
+        "div",
+        h("b", card.value, unit),
+        h("span", card.label),
+        h("i", card.hint) if card.hint else None,
+        class_="card",
+    )
+
+
+def _section(section: Section) -> list[Child]:
+    out: list[Child] = [h("h2", section.title), h("p", section.text, class_="soft")]
+    for title, strip in section.strips:
+        out += [h("h3", title) if title else None, _strip(strip)]
+    if section.pages:
+        out.append(h("h3", "Keyframe pages, as sent to the stylizer and as they came back"))
+        out += [_pages(before, after) for before, after in section.pages]
+    return out
+
+
+def _strip(strip: Strip) -> Html:
+    head = h("tr", h("th"), [h("th", text, scope="col") for text in strip.heads])
+    rows = []
+    for row in strip.rows:
+        cells = [
+            h("td", _image(p, f"{row.label}, {view}") if p else None)
+            for p, view in zip(row.cells, strip.heads, strict=True)
+        ]
+        rows.append(h("tr", h("th", row.label, scope="row"), cells))
+    table = h("table", h("thead", head), h("tbody", rows), class_="strip")
+    return h("div", table, class_="scroll")
+
+
+def _image(picture: Picture, label: str) -> Html:
+    return h("img", src=picture.uri, width=picture.width, height=picture.height, alt=label)
+
+
+def _pages(before: Picture, after: Picture | None) -> Html:
+    second = (
+        h("figure", _image(after, "Restyled page"), h("figcaption", "after")) if after else None
+    )
+    first = h("figure", _image(before, "Page of keyframes"), h("figcaption", "before"))
+    return h("div", first, second, class_="pages")
+
+
+def _consistency(page: Page) -> list[Child]:
+    if not page.warp:
+        return []
+    heads = h("tr", h("th"), [h("th", t, class_="number", scope="col") for t in page.warp_heads])
+    body: list[Child] = []
+    for title, rows in page.warp:
+        if title:
+            spanned = h("th", title, colspan=len(page.warp_heads) + 1)
+            body.append(h("tr", spanned, class_="group"))
+        body += [_warp_row(row) for row in rows]
+    table = h("table", h("thead", heads), h("tbody", body), class_="data")
+    return [
+        h("h2", "Consistency between views"),
+        h("p", page.warp_text),
+        h("div", table, class_="scroll"),
+        h(
+            "p",
+            "Warp error × 10⁴: mean squared difference, on a scale of 0 to 1, of the same surface "
+            "points in two views, found through the exact geometry; small is good. In gray, the "
+            "same over the unstyled render's own, which is not zero either: highlights move.",
+            class_="soft",
+        ),
+    ]
+
+
+def _warp_row(row: WarpRow) -> Html:
+    cells = [
+        h("td", raw, " ", h("small", f"× {ratio}" if ratio else ""), class_="number")
+        for raw, ratio in row.cells
+    ]
+    return h(
+        "tr", h("th", row.label, scope="row"), cells, **({"class_": "best"} if row.best else {})
+    )
+
+
+def _held_out(rows: Sequence[Sequence[str]]) -> list[Child]:
+    """``rows``: which views, their number, PSNR, PSNR inside the silhouette, SSIM."""
+    if not rows:
+        return []
+    names = ("Views", "frames", "PSNR, whole picture", "PSNR, inside the silhouette", "SSIM")
+    head = h("tr", [h("th", n, **({"class_": "number"} if k else {})) for k, n in enumerate(names)])
+    body = [
+        h("tr", h("th", row[0], scope="row"), [h("td", v, class_="number") for v in row[1:]])
+        for row in rows
+    ]
+    table = h("table", h("thead", head), h("tbody", body), class_="data")
+    return [
+        h("h2", "The splat on views it was not trained on"),
+        h(
+            "p",
+            "Renders of the splat against the restyled frames of the held-out views, in decibels "
+            "(more is better).",
+        ),
+        h("div", table, class_="scroll"),
+    ]
+
+
+def _curves(curves: Sequence[Curve]) -> Child:
+    if not curves:
+        return None
+    return [
+        h("h2", "Over the iterations"),
+        h(
+            "div",
+            [h("figure", _plot(c), h("figcaption", c.title)) for c in curves],
+            class_="curves",
+        ),
+    ]
+
+
+def _plot(curve: Curve) -> Html:
+    """Line chart as SVG, iterations from 1 along x."""
+    values = [v for _, line in curve.lines for v in line if v is not None]
+    low, high = min(values), max(values)
+    # A margin of the value itself, too, so that a hair's breadth does not look like a cliff.
+    pad = max((high - low) * 0.12, abs(high) * 0.03) or 1.0
+    low, high = low - pad, high + pad
+    count = max(len(line) for _, line in curve.lines)
+
+    def at(k: int, value: float) -> tuple[float, float]:
+        x = 46 + 250 * (k / max(count - 1, 1))
+        return round(x, 1), round(12 + 118 * (1 - (value - low) / (high - low)), 1)
+
+    parts: list[Child] = []
+    for value in (low, high):
+        y = at(0, value)[1]
+        parts.append(h("line", x1=46, x2=296, y1=str(y), y2=str(y)))
+        parts.append(h("text", f"{value:.3g}", x=40, y=str(y + 4), text_anchor="end"))
+    parts += [
+        h("text", str(k + 1), x=str(at(k, low)[0]), y=148, text_anchor="middle")
+        for k in range(count)
+    ]
+    for color, (label, line) in zip(("one", "two"), curve.lines, strict=False):
+        dots = [at(k, v) for k, v in enumerate(line) if v is not None]
+        points = " ".join(f"{x},{y}" for x, y in dots)
+        parts.append(h("polyline", points=points, class_=color))
+        parts += [h("circle", cx=str(x), cy=str(y), r=3, class_=color) for x, y in dots]
+        if dots and len(curve.lines) > 1:
+            x, y = dots[-1]
+            parts.append(h("text", label, x=str(x), y=str(y - 8), text_anchor="end"))
+    return h("svg", parts, viewBox="0 0 312 154", role="img", aria_label=curve.title)
+
+
+def _bars(seconds: Sequence[tuple[str, float]]) -> list[Child]:
+    if not seconds:
+        return []
+    longest = max(s for _, s in seconds) or 1.0
+    cells: list[Child] = []
+    for label, value in seconds:
+        bar = h("i", style=f"width:{100 * value / longest:.1f}%")
+        cells += [h("span", label), h("div", bar), h("span", duration(value))]
+    total = sum(s for _, s in seconds)
+    return [
+        h("h2", "Time"),
+        h("p", f"{duration(total)} in all, not counting this report and the import into Blender."),
+        h("div", cells, class_="bars"),
+    ]
+
+
+def duration(seconds: float) -> str:
+    """``75.2`` -> ``1 min 15 s``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _settings(groups: Sequence[tuple[str, Sequence[SettingRow]]]) -> list[Child]:
+    """What was set stands open, the whole list is folded."""
+    changed = [(title, [r for r in rows if r.changed]) for title, rows in groups]
+    changed = [(title, rows) for title, rows in changed if rows]
+    out: list[Child] = [h("h2", "Settings")]
+    if changed:
+        out += [h("p", "What was set for this run:"), _settings_table(changed)]
+    return [*out, h("details", h("summary", "All settings"), _settings_table(groups))]
+
+
+def _settings_table(groups: Sequence[tuple[str, Sequence[SettingRow]]]) -> Html:
+    body: list[Child] = []
+    for title, rows in groups:
+        body.append(h("tr", h("th", title, colspan=3), class_="group"))
+        for row in rows:
+            cells = h("td", h("code", row.flag)), h("td", row.value), h("td", row.help)
+            body.append(h("tr", *cells, **({"class_": "changed"} if row.changed else {})))
+    head = h("tr", [h("th", t) for t in ("Setting", "Value", "What it does")])
+    table = h("table", h("thead", head), h("tbody", body), class_="data settings")
+    return h("div", table, class_="scroll")
+
+
+def _reproduce(page: Page) -> list[Child]:
+    rows = [h("tr", h("th", k, scope="row"), h("td", v)) for k, v in page.versions]
+    return [
+        h("h2", "Do it again"),
+        h("p", "The same command makes the same run; in the same folder it continues it."),
+        h("pre", page.command),
+        h("h3", "Made with") if rows else None,
+        h("div", h("table", h("tbody", rows), class_="data"), class_="scroll") if rows else None,
+    ]

@@ -1,0 +1,259 @@
+"""The report: one file, everything escaped, nothing secret, nothing from the network."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gs_diffusion_addon.core.arguments import build, given_settings
+from gs_diffusion_addon.core.orbit import plan_keys
+from gs_diffusion_addon.core.run import Run, new_manifest, write_json
+from gs_diffusion_addon.core.settings import flag, knob, names, to_json
+from gs_diffusion_addon.engine import report, report_pictures, report_settings
+from gs_diffusion_addon.engine.images import read_rgb, write_png
+from gs_diffusion_addon.engine.report_html import h
+from gs_diffusion_addon.engine.report_page import duration
+from tests.engine import synthetic
+from tests.engine.test_propagate import Events
+
+PROMPT = 'A <b>bronze</b> bust & "Rodin" </title><script>alert(1)</script>'
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a document; checks that elements close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags, self.attributes, self.text, self.open = [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, k, v) for k, v in attrs]
+        if tag not in ("img", "input", "meta"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+    def of(self, tag, name):
+        return [v for t, k, v in self.attributes if t == tag and k == name]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of two iterations with everything in it, and its report."""
+    settings = synthetic.with_settings(
+        rings="-30:4",
+        prompt=PROMPT,
+        negative_prompt="<i>blurry</i>",
+        server="http://me:hunter2@10.0.0.1:7860/?token=abc",
+        model="/models/my head.obj",
+        iterations=2,
+        denoise=False,
+    )
+    run, frames = synthetic.write_run(tmp_path_factory.mktemp("run"), settings, size=(48, 40))
+    for k in (1, 2):
+        at = run.at(k)
+        for frame in frames:
+            for target in (at.stylized_frame(frame.frame), at.render(frame.frame)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(run.frame(frame.frame), target)
+            if frame.ring == 0 and k == 1:
+                write_png(at.independent / f"r_{frame.frame}.png", read_rgb(run.frame(frame.frame)))
+        for key in plan_keys(settings):
+            write_png(at.key(key), read_rgb(run.frame(key)))
+        for page in (at.input / "input0.png", at.output / "00000-input0.png"):
+            write_png(page, np.full((96, 120, 3), 90, np.uint8))
+    manifest = new_manifest(settings, "1.2.3")
+    manifest["settings"] |= {"stylizer": "auto"}
+    manifest["resolved"] = {"stylizer": "preview"}
+    manifest["versions"] = {"blender": "4.5.15", "worker": {"numba": "0.68.1"}, "odd": "<x>"}
+    manifest["stages"] = {
+        "0/turntable": {"state": "done", "seconds": 100.0},
+        "1/train": {"state": "done", "seconds": 40.0},
+        "2/train": {"state": "done", "seconds": 41.0},
+    }
+    write_json(run.manifest, manifest)
+    events = Events()
+    report.run_stage(run, settings, events)
+    report.run_stage(run.at(2), settings, events)
+    return run.at(2), settings, run.report.read_text(encoding="utf-8")
+
+
+def test_metrics_and_report_are_written(made):
+    run, _, text = made
+    for k in (1, 2):
+        found = json.loads(run.at(k).metrics.read_text())
+        assert found["iteration"] == k
+        assert found["seconds"] == {"turntable": 100.0, "train": 39.0 + k}
+    assert len(text) < report.LARGEST
+    assert not list(run.root.rglob(".gsd-tmp-*"))
+
+
+def test_one_file_without_network(made):
+    page = Page(made[2])
+    assert {"link", "iframe", "object", "embed", "base"}.isdisjoint(page.tags)
+    assert page.of("script", "src") == []
+    sources = page.of("img", "src")
+    assert sources and all(s.startswith("data:image/webp;base64,") for s in sources)
+    urls = re.findall(r"url\(([^)]*)\)", made[2])
+    assert len(urls) == 3 and all(u.startswith("data:image/webp;base64,") for u in urls)
+    assert "@import" not in made[2]
+    assert not re.search(r"""(src|href)=["']?https?:""", made[2])
+
+
+def test_everything_is_escaped(made):
+    page = Page(made[2])
+    assert page.tags.count("script") == 1
+    assert PROMPT in "".join(page.text)
+    assert "<i>blurry</i>" in "".join(page.text)
+    assert "<x>" in page.text
+    assert h("p", "<&>", title='"') == '<p title="&quot;">&lt;&amp;&gt;</p>'
+
+
+def test_no_secret_is_shown(made):
+    assert "hunter2" not in made[2]
+    assert "token" not in made[2]
+    assert "10.0.0.1:7860" in made[2]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("http://127.0.0.1:7860", "http://127.0.0.1:7860"),
+        ("https://me:p@ss/w:rd@host:1/sd", "https://***@host:1/sd"),
+        ("me:secret@host:7860", "***@host:7860"),
+        ("HTTP://me@host?key=1", "HTTP://***@host"),
+    ],
+)
+def test_addresses_lose_their_secrets(address, expected):
+    assert report_settings.without_secrets(address) == expected
+
+
+def test_pictures_show_what_they_should(made):
+    run, _, text = made
+    page = Page(text)
+    pictures = dict(zip(page.of("img", "alt"), page.of("img", "src"), strict=True))
+    data = base64.b64decode(pictures["Turntable, view 0"].partition(",")[2])
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.size == (48, 40)
+        small = np.array(image.convert("RGBA"), int)
+    with Image.open(run.frame(0)) as image:
+        truth = np.array(image, int)
+    assert np.array_equal(small[..., 3] > 127, truth[..., 3] > 127)
+    inside = truth[..., 3] > 0
+    assert np.abs(small - truth)[inside].mean() < 12
+    assert any("ring 1" in name for name in pictures)
+
+
+def test_says_what_counts(made):
+    text = "".join(Page(made[2]).text)
+    assert "This is not diffusion" in text
+    assert "preview (chosen by auto)" in text
+    for part in ("Iteration 1", "Iteration 2", "Over the iterations"):
+        assert part in text
+    assert "PSNR" in text and "SSIM" in text and "60° apart" in text
+    assert "3 min 1 s in all" in text
+    for name in names():
+        assert flag(name) in text
+        assert knob(name).help in text
+
+
+def test_diffusion_has_no_such_note(made):
+    run, settings, _ = made
+    other = dataclasses.replace(settings, stylizer="a1111")
+    assert "This is not diffusion" not in report.report(run, other)
+
+
+def test_the_command_makes_the_same_settings(made):
+    run, settings, _ = made
+    manifest = json.loads(run.manifest.read_text())
+    words = shlex.split(report_settings.command(run, settings, manifest).replace("\\\n", " "))
+    assert words[:2] == ["gsd", "run"]
+    given = given_settings(build().parse_args(words[1:]))
+    given["server"] = settings.server  # its secrets are not in the command
+    again = to_json(dataclasses.replace(synthetic.Settings(), **given))
+    assert again == manifest["settings"]
+
+
+def test_a_bare_turntable_gives_a_report_too(tmp_path):
+    settings = synthetic.with_settings(views=8, rings="none", keys=1)
+    run, _ = synthetic.write_run(tmp_path, settings, size=(32, 32))
+    report.run_stage(run, settings, Events())
+    page = Page(run.report.read_text(encoding="utf-8"))
+    assert "Untitled model, restyled" in page.text
+    assert json.loads(run.metrics.read_text())["warp_error"]["propagated"] is None
+
+
+def test_too_big_a_report_is_made_smaller(made, monkeypatch):
+    run, settings, text = made
+    monkeypatch.setattr(report, "LARGEST", len(text) - 1)
+    small = tuple(
+        dataclasses.replace(d, thumb=d.thumb // 8, page=d.page // 8, spin=d.spin // 8)
+        for d in report_pictures.DETAILS
+    )
+    monkeypatch.setattr(report, "DETAILS", (report_pictures.DETAILS[0], *small))
+    assert len(report.report(run, settings)) < len(text)
+
+
+def test_many_iterations_are_told_by_a_few():
+    assert report._told(3, 8) == [3, 2, 1]
+    told = report._told(100, 8)
+    assert told[0] == 100 and told[-1] == 1 and len(told) == 8
+
+
+@pytest.mark.parametrize(
+    ("circle", "keys", "expected"),
+    [
+        (72, [0, 8, 16, 24, 32, 40, 48, 56, 64], [0, 8, 16, 24, 32, 40, 48, 56, 64]),
+        (16, [0], [0, 2, 4, 6, 8, 10, 12, 14]),
+        (72, [0, 24, 48], [0, 9, 18, 24, 36, 45, 48, 63]),
+        (5, [], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_strips_show_keys_where_there_are_some(circle, keys, expected):
+    views = report.strip_views(list(range(circle)), keys)
+    assert len(views) <= 9
+    if circle != 72 or len(keys) != 3:
+        assert views == expected
+    else:
+        assert set(keys) <= set(views) and len(views) >= 7
+
+
+def test_numbers_read_well():
+    assert [duration(s) for s in (0.04, 9.96, 42, 75.2, 3725)] == [
+        "0.0 s",
+        "10.0 s",
+        "42 s",
+        "1 min 15 s",
+        "1 h 2 min",
+    ]
+    assert [report.significant(v) for v in (0.0341, 3.41, 34.1, 341.0, 0)] == [
+        "0.034",
+        "3.4",
+        "34",
+        "341",
+        "0",
+    ]
+
+
+def test_report_is_found_from_any_iteration(made):
+    run, settings, text = made
+    first = report.report(Run(run.root, 1), settings)
+    assert "Iteration 2" not in first
+    assert "Iteration 2" in text
