@@ -1,0 +1,59 @@
+"""Every name that Blender files, menus and other programs know us by, once.
+
+Operators and panels are registered under these ids; splat objects carry these attribute names,
+which are the ones Blender 5.3 gives to the splats that it imports itself.
+"""
+
+from __future__ import annotations
+
+CATEGORY = "GS Diffusion"
+"""Tab in the 3D viewport's sidebar."""
+
+SCENE_SETTINGS = "gs_diffusion"
+"""Pointer property of a scene: the settings of its next run."""
+
+
+class Operators:
+    """``bl_idname`` of every operator."""
+
+    RUN_ITERATION = "gs_diffusion.run_iteration"
+    CANCEL = "gs_diffusion.cancel"
+    IMPORT_SPLAT = "gs_diffusion.import_splat"
+    SPLAT_DISPLAY = "gs_diffusion.splat_display"
+    TOGGLE_SOURCE = "gs_diffusion.toggle_source"
+    OPEN_REPORT = "gs_diffusion.open_report"
+
+
+class Panels:
+    """``bl_idname`` of every panel."""
+
+    MAIN = "GS_DIFFUSION_PT_main"
+    SETTINGS = "GS_DIFFUSION_PT_settings"
+    SPLAT = "GS_DIFFUSION_PT_splat"
+
+
+class Attributes:
+    """Point attributes of a splat object (see scene/splat_import.py for their meaning)."""
+
+    BASE = "radiance:base"
+    SCALE = "scale"
+    ROTATION = "rotation"
+    HARMONIC = "radiance:sh_{}"
+    FILTER = "gs_diffusion:filter"
+    COLOR = "gs_diffusion:color"
+
+
+class Properties:
+    """Custom properties on objects."""
+
+    SPLAT = "gs_diffusion_splat"
+    HIDDEN = "gs_diffusion_hidden"
+
+
+class Nodes:
+    """Node groups, materials and modifiers that show splats."""
+
+    GAUSSIANS = "GS Diffusion Gaussians"
+    POINTS = "GS Diffusion Points"
+    COLOR = "GS Diffusion Color"
+    LINEAR = "GS Diffusion sRGB to Linear"

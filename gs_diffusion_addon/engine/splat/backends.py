@@ -1,0 +1,85 @@
+"""What draws and judges during training: the kernels, their plain torch reference, or gsplat on
+CUDA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import gsplat_backend, rasterizer, reference
+from .dataset import Picture
+from .loss import Crop, crop_of, l1_dssim, l1_dssim_torch
+from .loss_kernels import composite
+from .rasterizer import Rasterizer, View
+from .runtime import workers
+
+Loss = Callable[[torch.Tensor, torch.Tensor, Crop | None], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A way to train: where tensors live, how splats are drawn, how pictures are compared.
+
+    ``crops``: whether the loss can be limited to the part of the picture that the object covers.
+    """
+
+    name: str
+    device: str
+    rasterize: Rasterizer
+    loss: Loss
+    crops: bool = False
+
+    def target(self, picture: Picture, background: torch.Tensor) -> torch.Tensor:
+        """(3, H, W) float32: the picture over ``background`` (3,)."""
+        if self.crops:
+            height, width = picture.rgba.shape[:2]
+            out = np.empty((3, height, width), np.float32)
+            pool = workers()
+            pool.run(pool.even(height), composite, picture.rgba, background.numpy(), out)
+            return torch.from_numpy(out)
+        pixels = torch.from_numpy(picture.rgba).to(self.device).permute(2, 0, 1) / 255
+        return pixels[:3] * pixels[3] + background[:, None, None] * (1 - pixels[3])
+
+    def crop(self, alpha: torch.Tensor, picture: Picture) -> Crop | None:
+        """The part of the picture the loss needs, or None for all of it."""
+        return crop_of(alpha, picture.box) if self.crops else None
+
+
+def builtin() -> Backend:
+    """The numba kernels on the processor."""
+    return Backend("builtin", "cpu", rasterizer.rasterize, l1_dssim, crops=True)
+
+
+def plain() -> Backend:
+    """Plain torch on the processor: correct, and some hundred times slower."""
+    return Backend("plain torch", "cpu", reference.rasterize, l1_dssim_torch)
+
+
+def gsplat() -> Backend:
+    """gsplat on CUDA; see :mod:`.gsplat_backend`."""
+    return Backend("gsplat", "cuda", gsplat_backend.rasterize, l1_dssim_torch)
+
+
+def warm_up(backend: Backend) -> None:
+    """Draw, compare and differentiate once on a tiny picture, so that everything is compiled."""
+    view = View(16, 16, 16.0, 16.0, 8.0, 8.0, np.eye(3), np.zeros(3), 0.1)
+    means = torch.tensor([[0.0, 0.0, 2.0]], device=backend.device, requires_grad=True)
+    background = torch.zeros(3, device=backend.device)
+    rendering = backend.rasterize(
+        means,
+        torch.tensor([[1.0, 0.0, 0.0, 0.0]], device=backend.device),
+        torch.full((1, 3), -1.5, device=backend.device),
+        torch.zeros(1, device=backend.device),
+        torch.zeros((1, 1, 3), device=backend.device),
+        view,
+        background,
+    )
+    rgba = np.full((16, 16, 4), 255, np.uint8)
+    picture = Picture(rgba, None, view, (0, 16, 0, 16), 0)  # type: ignore[arg-type]
+    target = backend.target(picture, background)
+    crop = backend.crop(rendering.alpha, picture)
+    backend.loss(rendering.image, target, crop).backward()

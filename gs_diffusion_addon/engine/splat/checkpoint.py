@@ -1,0 +1,78 @@
+"""Training state on disk: one .npz, written under another name and renamed, so it is always
+whole.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.run import atomic
+from .model import Model, arrays_of, model_of_arrays
+
+FILE = "training.npz"
+_FORMAT = 1
+
+
+@dataclass(eq=False)
+class State:
+    """Everything the next step depends on.
+
+    ``rng`` draws views and backgrounds; ``queue`` holds the views still to come in this round;
+    ``pull_sum`` and ``pull_count`` (N,) are the screen gradients since the last refinement.
+    """
+
+    step: int
+    model: Model
+    rng: np.random.Generator
+    queue: list[int]
+    pull_sum: npt.NDArray[np.float64]
+    pull_count: npt.NDArray[np.float64]
+
+
+def save(path: Path, state: State, fingerprint: str) -> None:
+    """Write the state atomically; ``fingerprint`` names the data and settings it belongs to."""
+    meta = {
+        "format": _FORMAT,
+        "fingerprint": fingerprint,
+        "step": state.step,
+        "rng": state.rng.bit_generator.state,
+        "queue": state.queue,
+    }
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        np.savez(
+            file,
+            meta=np.array(json.dumps(meta)),
+            pull_sum=state.pull_sum,
+            pull_count=state.pull_count,
+            **arrays_of(state.model),
+        )
+
+
+def load(path: Path, fingerprint: str, device: str, multiplier: float) -> State | str | None:
+    """The saved state; None if there is none; a sentence if it cannot be used."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: dict[str, Any] = {name: file[name] for name in file.files}
+        meta = json.loads(str(arrays["meta"]))
+        if meta["format"] != _FORMAT or meta["fingerprint"] != fingerprint:
+            return (
+                "The training checkpoint belongs to other frames or settings; training starts anew."
+            )
+        rng = np.random.Generator(np.random.PCG64())
+        rng.bit_generator.state = meta["rng"]
+        model = model_of_arrays(arrays, device, multiplier)
+        return State(
+            int(meta["step"]), model, rng, list(meta["queue"]),
+            arrays["pull_sum"], arrays["pull_count"],
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        return f"The training checkpoint cannot be read ({error}); training starts anew."

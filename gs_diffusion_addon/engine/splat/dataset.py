@@ -1,0 +1,150 @@
+"""Posed pictures as the trainer uses them: uint8 pixels, cameras, and a normalized world.
+
+Training happens in a local world: centered on what the cameras look at and divided by their
+extent, so that float32 and the learning rates mean the same for a ring in millimeters and a
+house in kilometers. :class:`World` goes both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...core.cameras import Camera
+from ...core.dataset import Frame, read_transforms
+from ...core.errors import InputError
+from ...core.ply import Splats
+from ..images import Bytes, read_rgba
+from .loss import Crop
+from .rasterizer import View
+
+NEAR = 0.02  # of the extent; graphdeco's 0.2 m for the 4-10 m its scenes extend
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """The local world: ``local = (world - center) / scale``; ``center`` (3,), both float64."""
+
+    center: npt.NDArray[np.float64]
+    scale: float
+
+    @staticmethod
+    def of(cameras: Sequence[Camera]) -> World:
+        """Centered on the point nearest to all optical axes; scale = 1.1 x the cameras' largest
+        distance.
+
+        1.1 x the largest distance from the cameras' mean is graphdeco's extent, which the
+        paper's learning rates refer to; from the point looked at it is the same for a ring and
+        also defined for one camera.
+        """
+        places = np.array([c.position for c in cameras])
+        axes = np.array([-c.matrix[:3, 2] for c in cameras])
+        across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+        total = across.sum(0)
+        center = places.mean(0) + axes.mean(0)
+        if np.linalg.cond(total) < 1e6:
+            center = np.linalg.solve(total, (across @ places[:, :, None])[..., 0].sum(0))
+        reach = float(np.linalg.norm(places - center, axis=1).max())
+        return World(center, 1.1 * reach if reach > 0 else 1.0)
+
+    def view(self, camera: Camera) -> View:
+        """A camera's view of the local world."""
+        return View.of(camera, NEAR, self.center, self.scale)
+
+    def localized(self, points: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """World points (N, 3) -> local ones."""
+        return ((np.asarray(points, np.float64) - self.center) / self.scale).astype(np.float32)
+
+    def splats_out(self, local: Splats) -> Splats:
+        """A local model in Blender's world."""
+        means = local.means.astype(np.float64) * self.scale + self.center
+        scales = local.scales + np.float32(np.log(self.scale))
+        return Splats(means.astype(np.float32), local.sh, local.opacities, scales, local.quats)
+
+    def splats_in(self, splats: Splats) -> Splats:
+        """A model in Blender's world -> local."""
+        scales = splats.scales - np.float32(np.log(self.scale))
+        return Splats(
+            self.localized(splats.means), splats.sh, splats.opacities, scales, splats.quats
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One posed picture: ``rgba`` (H, W, 4) uint8, its camera and local view, where it is
+    opaque.
+
+    ``box``: first and past-the-last row, first and past-the-last column of the pixels with alpha
+    > 0; for an empty picture (H, 0, W, 0), which grows to anything in :func:`.loss.crop_of`.
+    """
+
+    rgba: Bytes
+    camera: Camera
+    view: View
+    box: Crop
+    frame: int
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Training and held-out pictures in one local world."""
+
+    train: list[Picture]
+    held_out: list[Picture]
+    world: World
+
+    @property
+    def shown(self) -> bool:
+        """Whether any training picture has an opaque pixel."""
+        return any(p.box[1] > p.box[0] for p in self.train)
+
+
+def _box(alpha: npt.NDArray[Any]) -> Crop:
+    rows, columns = np.nonzero(alpha.any(1))[0], np.nonzero(alpha.any(0))[0]
+    if not len(rows):
+        return alpha.shape[0], 0, alpha.shape[1], 0
+    return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+
+
+def load_picture(folder: Path, frame: Frame, world: World) -> Picture:
+    """Read a frame's picture; raises InputError when it is missing or of another size than its
+    camera.
+    """
+    path = folder / frame.file_path
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        path = path.with_name(path.name + ".png")
+    rgba = read_rgba(path)
+    camera = frame.camera
+    if rgba.shape[:2] != (camera.height, camera.width):
+        raise InputError(
+            f"{path} is {rgba.shape[1]}x{rgba.shape[0]} pixels, but its transforms file says "
+            f"{camera.width}x{camera.height}."
+        )
+    return Picture(rgba, camera, world.view(camera), _box(rgba[..., 3] > 0), frame.frame)
+
+
+def load(folder: Path) -> Dataset:
+    """The data set of transforms_train.json and, for judging, transforms_val.json or _test.json
+    in ``folder``.
+
+    Raises InputError when a file is missing or there is no training picture.
+    """
+    frames = read_transforms(folder / "transforms_train.json")
+    if not frames:
+        raise InputError(f"{folder / 'transforms_train.json'} holds no frames to train on.")
+    world = World.of([f.camera for f in frames])
+    judges: list[Frame] = []
+    for name in ("val", "test"):
+        path = folder / f"transforms_{name}.json"
+        if path.is_file() and not judges:
+            judges = read_transforms(path)
+    return Dataset(
+        [load_picture(folder, f, world) for f in frames],
+        [load_picture(folder, f, world) for f in judges],
+        world,
+    )

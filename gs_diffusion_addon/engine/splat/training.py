@@ -1,0 +1,250 @@
+"""The training loop: posed pictures and first splats in, a trained model out.
+
+The recipe was measured here (facts/trainers.md): start on the surface, the paper's learning
+rates times three, a random background in every step (which teaches transparency without a loss
+of its own), L1 + 0.2 D-SSIM around the object, and a few splits with prunes in the first two
+thirds. The same seed gives the same model, bit for bit, whatever the number of threads and
+however often it was resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ...core.errors import StageError
+from ...core.ply import Splats
+from .backends import Backend
+from .checkpoint import State, load, save
+from .dataset import Dataset, Picture
+from .loss import psnr
+from .model import Model, finite, model_of, refine, set_rate
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The trainer's parameters; defaults are the measured ones.
+
+    ``rates``: multiplier of the paper's learning rates. Splats are split and pruned ``rounds``
+    times over the whole training, counted only between ``first_round`` and ``last_round``
+    (shares of ``steps``); each time the ``split_share`` with the strongest pull is split, and
+    what is fainter than ``faintest`` goes.
+    """
+
+    steps: int = 1000
+    most_splats: int = 40000
+    seed: int = 0
+    rates: float = 3.0
+    rounds: int = 13
+    first_round: float = 0.1
+    last_round: float = 0.65
+    split_share: float = 0.12
+    faintest: float = 0.01
+    judge_share: float = 0.1  # of the steps: how often held-out pictures are looked at
+    judges: int = 4  # held-out pictures looked at during training
+
+
+@dataclass(frozen=True)
+class Status:
+    """One report: ``step`` of ``steps`` done, mean loss of the last round of views, ``psnr`` in dB
+    when judged.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    splats: int
+    psnr: float | None = None
+
+
+Report = Callable[[Status], None]
+_REPORT_SECONDS = 0.5
+
+
+def fingerprint(dataset: Dataset, recipe: Recipe, source: str = "") -> str:
+    """Names the pictures, cameras, recipe and origin of the first splats, for checkpoints."""
+    h = hashlib.blake2b(digest_size=16)
+    h.update(repr((sorted(dataclasses.asdict(recipe).items()), source)).encode())
+    for picture in dataset.train:
+        h.update(picture.rgba.tobytes())
+        h.update(picture.camera.matrix.tobytes())
+        h.update(repr((picture.camera.fl_x, picture.camera.fl_y)).encode())
+    return h.hexdigest()
+
+
+def train(
+    dataset: Dataset,
+    first: Callable[[], Splats],
+    recipe: Recipe,
+    backend: Backend,
+    report: Report = lambda status: None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 15.0,
+    warn: Callable[[str], None] = lambda sentence: None,
+    source: str = "",
+) -> Splats:
+    """Train and return the model in local coordinates (``dataset.world``).
+
+    ``first`` makes the splats to start from and is only called when there is no checkpoint;
+    ``source`` names them. Raises StageError when nothing is to be seen, the loss explodes, or no
+    splat is left.
+    """
+    torch.set_num_threads(1)  # its pool would fight with ours over the cores
+    if not dataset.shown:
+        raise StageError(
+            "All training pictures are fully transparent, so there is nothing to train on; look at "
+            "the frames of the stages before."
+        )
+    state = _begin(dataset, first, recipe, backend, checkpoint, warn, source)
+    key = fingerprint(dataset, recipe, source) if checkpoint else ""
+    saved = told = time.monotonic()
+    losses: deque[float] = deque(maxlen=len(dataset.train))  # a round: views differ in difficulty
+    while state.step < recipe.steps:
+        losses.append(_step(state, dataset, recipe, backend))
+        if not math.isfinite(losses[-1]):
+            raise StageError(_exploded(state.step))
+        state.step += 1
+        if _is_round(state.step, recipe):
+            _refine(state, recipe)
+        judged = state.step == recipe.steps or _crosses(
+            state.step, recipe.steps, recipe.judge_share
+        )
+        now = time.monotonic()
+        if judged or now - told > _REPORT_SECONDS:
+            score = held_out_psnr(state.model, dataset, recipe, backend) if judged else None
+            mean = sum(losses) / len(losses)
+            report(Status(state.step, recipe.steps, mean, state.model.count, score))
+            told = now
+        if checkpoint and now - saved > checkpoint_seconds and state.step < recipe.steps:
+            save(checkpoint, state, key)
+            saved = time.monotonic()
+    if not finite(state.model):
+        raise StageError(_exploded(state.step))
+    return _visible(state.model, recipe)
+
+
+def _exploded(step: int) -> str:
+    return (
+        f"The splat training exploded at step {step} (its numbers are no longer finite); try "
+        f"another "
+        "--seed or fewer --splats."
+    )
+
+
+def _begin(
+    dataset: Dataset,
+    first: Callable[[], Splats],
+    recipe: Recipe,
+    backend: Backend,
+    checkpoint: Path | None,
+    warn: Callable[[str], None],
+    source: str,
+) -> State:
+    """The checkpoint's state, or a fresh one."""
+    if checkpoint:
+        found = load(checkpoint, fingerprint(dataset, recipe, source), backend.device, recipe.rates)
+        if isinstance(found, State):
+            return found
+        if found:
+            warn(found)
+    splats = first()
+    if not splats.count:
+        raise StageError(
+            "There is no point to start the splats from; the model is not seen in any training "
+            "picture."
+        )
+    return State(
+        0,
+        model_of(splats, backend.device, recipe.rates),
+        np.random.Generator(np.random.PCG64((recipe.seed, 0))),
+        [],
+        np.zeros(splats.count),
+        np.zeros(splats.count),
+    )
+
+
+def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> float:
+    """One optimizer step on the next picture; returns its loss."""
+    if not state.queue:
+        state.queue = [int(k) for k in state.rng.permutation(len(dataset.train))]
+    picture = dataset.train[state.queue.pop()]
+    background = torch.from_numpy(state.rng.random(3, np.float32)).to(backend.device)
+    model = state.model
+    rendering = backend.rasterize(*model.arguments(), picture.view, background)
+    target = backend.target(picture, background)
+    loss = backend.loss(rendering.image, target, backend.crop(rendering.alpha, picture))
+    model.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    set_rate(model, state.step / recipe.steps, recipe.rates)
+    model.optimizer.step()
+    if rendering.screen.gradients is not None:
+        # Per half picture instead of per pixel, so that pictures of several sizes weigh alike.
+        half = 0.5 * max(picture.view.width, picture.view.height)
+        state.pull_sum += np.asarray(rendering.screen.gradients, np.float64) * half
+        state.pull_count += rendering.screen.drawn
+    return float(loss.detach())
+
+
+def _crosses(step: int, steps: int, share: float) -> bool:
+    """Whether this step passes a multiple of ``share`` of all steps."""
+    every = max(1, round(share * steps))
+    return step % every == 0
+
+
+def _is_round(step: int, recipe: Recipe) -> bool:
+    inside = recipe.first_round * recipe.steps <= step < recipe.last_round * recipe.steps
+    return inside and _crosses(step, recipe.steps, 1 / recipe.rounds)
+
+
+def _refine(state: State, recipe: Recipe) -> None:
+    pull = state.pull_sum / np.maximum(state.pull_count, 1)
+    if not finite(state.model):
+        raise StageError(_exploded(state.step))
+    refine(state.model, pull, recipe.split_share, recipe.most_splats, recipe.faintest)
+    count = state.model.count
+    if not count:
+        raise StageError(
+            "All splats became transparent during training; check that the training pictures "
+            "show the "
+            "model from their cameras."
+        )
+    state.pull_sum, state.pull_count = np.zeros(count), np.zeros(count)
+
+
+def _visible(model: Model, recipe: Recipe) -> Splats:
+    """The result without splats too faint to be seen."""
+    splats = model.splats()
+    keep = 1 / (1 + np.exp(-splats.opacities)) >= recipe.faintest
+    if not keep.any():
+        raise StageError(
+            "All splats became transparent during training; check that the training pictures "
+            "show the "
+            "model from their cameras."
+        )
+    return splats.selected(keep)
+
+
+def held_out_psnr(model: Model, dataset: Dataset, recipe: Recipe, backend: Backend) -> float | None:
+    """Mean PSNR over a few held-out pictures, whole image on black; None if there are none."""
+    pictures = dataset.held_out[:: max(1, len(dataset.held_out) // recipe.judges)]
+    if not pictures:
+        return None
+    return float(np.mean([judge(model, p, backend) for p in pictures[: recipe.judges]]))
+
+
+def judge(model: Model, picture: Picture, backend: Backend) -> float:
+    """PSNR of one picture, whole image on black."""
+    black = torch.zeros(3, device=backend.device)
+    with torch.no_grad():
+        image = backend.rasterize(*model.arguments(), picture.view, black).image.clamp(0, 1)
+        target = backend.target(picture, black)
+    return psnr(image.cpu().numpy(), target.cpu().numpy())

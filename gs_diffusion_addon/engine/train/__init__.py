@@ -1,0 +1,56 @@
+"""Stage ``train``: the data set of an iteration -> a splat model.
+
+The registry of trainers: each file of this folder is one, with ``problem() -> str | None`` (why
+it cannot run here, as a sentence) and ``train(run, settings, emit) -> Splats`` (in Blender's
+world).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from ...core.errors import InputError
+from ...core.events import Emit
+from ...core.ply import Splats, write_splats
+from ...core.run import Run
+from ...core.settings import Settings
+
+
+class Trainer(Protocol):
+    """What a trainer's module offers."""
+
+    problem: Callable[[], str | None]
+    train: Callable[[Run, Settings, Emit], Splats]
+
+
+def trainer(name: str) -> Trainer:
+    """The trainer called ``name``; raises InputError for another name."""
+    # Imported here: each brings its own heavy packages, and only the chosen one is needed.
+    if name in ("builtin", "auto"):
+        from . import builtin
+
+        return builtin
+    if name == "gsplat":
+        from . import gsplat
+
+        return gsplat
+    raise InputError(f"There is no trainer called {name!r}; --trainer knows builtin and gsplat.")
+
+
+def result_path(run: Run, settings: Settings) -> Path:
+    """Where the trained model of an iteration lies, in graphdeco's layout of folders."""
+    name = f"iteration_{settings.train_steps}"
+    return run.model / "point_cloud" / name / "point_cloud.ply"
+
+
+def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
+    """Train the iteration's splats and write them to :func:`result_path`; nothing to do if they
+    are there.
+    """
+    path = result_path(run, settings)
+    if not path.is_file():
+        write_splats(path, trainer(settings.trainer).train(run, settings, emit))
+    shutil.rmtree(run.checkpoints, ignore_errors=True)

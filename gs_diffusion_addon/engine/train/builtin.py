@@ -1,0 +1,22 @@
+"""The built-in trainer: numba kernels on the processor, plain torch where they cannot be
+compiled.
+"""
+
+from __future__ import annotations
+
+from ...core.events import Emit
+from ...core.ply import Splats
+from ...core.run import Run
+from ...core.settings import Settings
+from ..splat.backends import builtin
+from .session import train_run
+
+
+def problem() -> str | None:
+    """Nothing is missing: what it needs is part of the worker's environment."""
+    return None
+
+
+def train(run: Run, settings: Settings, emit: Emit) -> Splats:
+    """Train on the processor; see :func:`.session.train_run`."""
+    return train_run(run, settings, emit, builtin())

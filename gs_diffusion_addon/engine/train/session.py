@@ -1,0 +1,127 @@
+"""What all trainers on torch share: the data set of a run, its first splats, progress as events."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+
+from ...core.events import Emit, Progress
+from ...core.exr import Guide, read_guide
+from ...core.ply import Points, Splats, read_points
+from ...core.run import Run, file_digest
+from ...core.settings import Settings
+from ..splat import checkpoint
+from ..splat.backends import Backend, warm_up
+from ..splat.dataset import Dataset, Picture, load
+from ..splat.initialize import colored, from_points, from_silhouettes, points_of_guides
+from ..splat.training import Recipe, Status, train
+
+_FEWEST_POINTS = 50  # a surface sampled with fewer is no surface
+_MOST_GUIDES = 24  # depth maps read when there are no colored points
+
+
+def recipe_of(settings: Settings) -> Recipe:
+    """The trainer's parameters that a run's settings stand for."""
+    return Recipe(
+        steps=settings.train_steps,
+        most_splats=max(settings.max_splats, settings.splats),
+        seed=settings.seed,
+    )
+
+
+def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Splats:
+    """Train on ``run.gs`` with ``backend``; returns the model in Blender's world.
+
+    Resumes from ``run.checkpoints``. Raises InputError for an unusable data set and StageError
+    for a training that comes to nothing.
+    """
+    if settings.threads:
+        os.environ["GSD_THREADS"] = str(settings.threads)
+    emit("phase", message="Reading the training frames")
+    dataset = load(run.gs)
+    emit("phase", message="Compiling the kernels")
+    warm_up(backend)
+    emit("phase", message="Training")
+    recipe = recipe_of(settings)
+    reporter = _Reporter(emit, recipe.steps)
+    local = train(
+        dataset,
+        lambda: first_splats(run, settings, emit, dataset),
+        recipe,
+        backend,
+        reporter,
+        run.checkpoints / checkpoint.FILE,
+        settings.checkpoint_seconds,
+        lambda sentence: emit("warning", message=sentence),
+        # The points as they are, so that a changed start makes an old checkpoint invalid.
+        source=f"{settings.splats} {settings.sh_degree} {file_digest(run.gs / 'points3d.ply')}",
+    )
+    return dataset.world.splats_out(local)
+
+
+class _Reporter:
+    """Turns the training's reports into progress events with steps per second and time left."""
+
+    def __init__(self, emit: Emit, steps: int) -> None:
+        self._emit, self._steps = emit, steps
+        self._progress: Progress | None = None
+        self._time = time.monotonic()
+
+    def __call__(self, status: Status) -> None:
+        now = time.monotonic()
+        if self._progress is None:
+            # What is done before the first report may come from a checkpoint and took no time now.
+            self._progress = Progress(self._emit, self._steps, "steps", done=status.step)
+            rate = None
+        else:
+            rate = (status.step - self._progress.done) / max(now - self._time, 1e-6)
+        self._time = now
+        fields = {"loss": round(status.loss, 5), "splats": status.splats}
+        if rate is not None:
+            fields["rate"] = round(rate, 2)
+        if status.psnr is not None:
+            fields["psnr"] = round(status.psnr, 2)
+        self._progress.tick(status.step - self._progress.done, **fields)
+
+
+def first_splats(run: Run, settings: Settings, emit: Emit, dataset: Dataset) -> Splats:
+    """The splats to start from: colored surface points, else surface samples, depth,
+    silhouettes.
+    """
+    count, degree, seed = settings.splats, settings.sh_degree, settings.seed
+    points = _colored_points(run, dataset)
+    if points is None:
+        chosen = dataset.train[:: max(1, len(dataset.train) // _MOST_GUIDES)]
+        points = points_of_guides(chosen, _guides(run, chosen), count, seed)
+    if len(points.positions) >= _FEWEST_POINTS:
+        return from_points(points, dataset.world, count, degree, seed)
+    emit(
+        "warning",
+        message="There is no surface and no depth of the model; the splats start inside its "
+        "silhouettes, "
+        "which takes more steps to become sharp.",
+    )
+    return from_silhouettes(dataset.train, dataset.world, count, degree, seed)
+
+
+def _colored_points(run: Run, dataset: Dataset) -> Points | None:
+    """points3d.ply of the data set; else surface.ply with colors from the frames; else None."""
+    ready = run.gs / "points3d.ply"
+    if ready.is_file():
+        points = read_points(ready)
+        if len(points.positions) >= _FEWEST_POINTS:
+            return points
+    if run.surface.is_file():
+        points = read_points(run.surface)
+        if len(points.positions) >= _FEWEST_POINTS:
+            chosen = dataset.train[:: max(1, len(dataset.train) // _MOST_GUIDES)]
+            colors = colored(points.positions, chosen, _guides(run, chosen))
+            return dataclasses.replace(points, colors=colors)
+    return None
+
+
+def _guides(run: Run, pictures: Sequence[Picture]) -> list[Guide | None]:
+    paths = [run.guide(p.frame) for p in pictures]
+    return [read_guide(path) if path.is_file() else None for path in paths]

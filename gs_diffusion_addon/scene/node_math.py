@@ -1,0 +1,80 @@
+"""Arithmetic in node trees, written as expressions: ``builder.math("MULTIPLY", a, 2.0)``.
+
+Works in geometry and shader trees alike; an operand is a number or another node's output socket.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import bpy
+
+Operand = Union[float, bpy.types.NodeSocket]
+
+
+class Builder:
+    """Adds nodes to one tree and links them."""
+
+    def __init__(self, tree: bpy.types.NodeTree) -> None:
+        self.tree = tree
+
+    def node(self, kind: str, **properties: Any) -> bpy.types.Node:
+        """A new node with its properties (not sockets) set."""
+        node = self.tree.nodes.new(kind)
+        for name, value in properties.items():
+            setattr(node, name, value)
+        return node
+
+    def feed(self, socket: bpy.types.NodeSocket, value: Any) -> None:
+        """Link ``value`` to an input socket if it is an output, else make it the socket's value."""
+        if isinstance(value, bpy.types.NodeSocket):
+            self.tree.links.new(value, socket)
+        else:
+            socket.default_value = value
+
+    def math(self, operation: str, *operands: Operand) -> bpy.types.NodeSocket:
+        """A Math node's result."""
+        node = self.node("ShaderNodeMath", operation=operation)
+        for socket, operand in zip(node.inputs, operands, strict=False):
+            self.feed(socket, operand)
+        return node.outputs[0]
+
+    def sum(self, *terms: Operand) -> bpy.types.NodeSocket:
+        """The sum of two or more numbers."""
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.math("ADD", total, term)
+        return total
+
+    def vector(self, operation: str, *operands: Any) -> bpy.types.NodeSocket:
+        """A Vector Math node's result: a number for DOT_PRODUCT and LENGTH, else a vector.
+
+        The second operand of SCALE is a number.
+        """
+        node = self.node("ShaderNodeVectorMath", operation=operation)
+        inputs = [s for s in node.inputs if s.enabled]
+        for socket, operand in zip(inputs, operands, strict=False):
+            self.feed(socket, operand)
+        return next(s for s in node.outputs if s.enabled)
+
+    def split(self, vector: bpy.types.NodeSocket) -> tuple[bpy.types.NodeSocket, ...]:
+        """x, y, z of a vector."""
+        node = self.node("ShaderNodeSeparateXYZ")
+        self.feed(node.inputs[0], vector)
+        return tuple(node.outputs)
+
+    def join(self, x: Operand, y: Operand, z: Operand) -> bpy.types.NodeSocket:
+        """A vector of three numbers."""
+        node = self.node("ShaderNodeCombineXYZ")
+        for socket, operand in zip(node.inputs, (x, y, z), strict=True):
+            self.feed(socket, operand)
+        return node.outputs[0]
+
+    def linear(self, srgb: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+        """Scene-linear of an sRGB-encoded number (IEC 61966-2-1), for values of 0 and more."""
+        low = self.math("DIVIDE", srgb, 12.92)
+        base = self.math("DIVIDE", self.math("ADD", srgb, 0.055), 1.055)
+        high = self.math("POWER", base, 2.4)
+        is_high = self.math("GREATER_THAN", srgb, 0.04045)
+        step = self.math("SUBTRACT", high, low)
+        return self.math("MULTIPLY_ADD", is_high, step, low)

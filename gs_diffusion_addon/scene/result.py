@@ -1,0 +1,140 @@
+"""The stage "import": the trained splat in the user's scene, in the model's place: result.blend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ..core.dataset import read_transforms
+from ..core.errors import InputError, StageError
+from ..core.events import Emit
+from ..core.run import Run, atomic
+from ..core.settings import Settings
+from ..declarations import Attributes, Properties
+from . import selection
+from .model_file import open_source
+from .splat_display import prepare_scene, show_splat
+from .splat_import import SCALAR, import_splat, set_attribute
+
+TRAINER_DILATION = 0.3
+"""What 3DGS rasterizers add to a splat's variance in the picture, in px²."""
+
+
+def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
+    """Open the run's scene, put ``run.splat`` into it and save ``run.result``, atomically.
+
+    The scene's own model is hidden, not removed (see :func:`hide_source`). Raises InputError when
+    there is no splat yet or the scene cannot be opened, StageError when the result cannot be
+    saved.
+    """
+    open_source(settings)
+    emit("phase", message="Placing the splat in the scene")
+    _, stubborn = place_result(run, settings)
+    if stubborn:
+        emit("warning", message=still_shown(stubborn))
+    emit("phase", message="Saving result.blend")
+    save_scene(run.result)
+
+
+def place_result(run: Run, settings: Settings) -> tuple[bpy.types.Object, list[str]]:
+    """Import the iteration's splat into the open scene, hide its model, make renders show colors.
+
+    Returns the splat object and the names of model objects that could not be hidden.
+    """
+    scene = bpy.context.scene
+    if not run.splat.is_file():
+        raise InputError(f"{run.splat} does not exist; run the stages before the import first.")
+    stubborn = hide_source(_model(settings))
+    splat = import_splat(run.splat)
+    set_filter(splat, run.transforms_main)
+    show_splat(splat)
+    prepare_scene(scene)
+    return splat, stubborn
+
+
+def _model(settings: Settings) -> list[bpy.types.Object]:
+    """What the turntable went around; nothing when it is hidden already (a later iteration)."""
+    scene, layer = bpy.context.scene, bpy.context.view_layer
+    try:
+        chosen = selection.chosen_objects(settings.objects, scene, layer)
+    except InputError:
+        return []
+    return [o for o in chosen if selection.is_geometry(o)]
+
+
+def set_filter(splat: bpy.types.Object, transforms: Path) -> None:
+    """Store how much the trainer's pixels widened each splat, as the attribute FILTER, in meters.
+
+    A rasterizer adds 0.3 px² to each splat's variance in the picture; without it Cycles would show
+    thinner splats than were trained. At the mean distance d of the training cameras a pixel is d /
+    fl wide, so the deviation to add is sqrt(0.3) d / fl. Without cameras nothing is stored.
+    """
+    frames = read_transforms(transforms) if transforms.is_file() else []
+    if not frames:
+        return
+    count = len(splat.data.vertices)
+    means = np.empty(count * 3, np.float32)
+    splat.data.vertices.foreach_get("co", means)
+    eyes = np.array([f.camera.position for f in frames], np.float32)
+    middle = np.median(means.reshape(count, 3), axis=0)
+    distance = float(np.linalg.norm(eyes - middle, axis=1).mean())
+    focal = float(np.mean([f.camera.fl_x for f in frames]))
+    width = np.full((count, 1), TRAINER_DILATION**0.5 * distance / focal, np.float32)
+    set_attribute(splat.data, Attributes.FILTER, SCALAR, width)
+
+
+# --- the model under the splat --------------------------------------------------------------------
+
+
+def hide_source(objects: list[bpy.types.Object]) -> list[str]:
+    """Hide ``objects`` in viewports and renders; each remembers how it was in a custom property.
+
+    Objects linked from a library get a local override first. Returns the names of those that have
+    to stay as they are, because their whole collection is linked.
+    """
+    stubborn = []
+    for item in objects:
+        if Properties.SPLAT in item or Properties.HIDDEN in item:
+            continue
+        own = item if item.library is None else item.override_create(remap_local_usages=True)
+        if own is None:
+            stubborn.append(item.name)
+            continue
+        own[Properties.HIDDEN] = [int(own.hide_viewport), int(own.hide_render)]
+        own.hide_viewport = own.hide_render = True
+    return stubborn
+
+
+def still_shown(names: list[str]) -> str:
+    """What to tell the user about model objects that :func:`hide_source` had to leave."""
+    return (
+        f"{', '.join(names)}: linked with its whole collection, so it cannot be hidden behind the "
+        "splat; exclude that collection in the outliner."
+    )
+
+
+def show_source(scene: bpy.types.Scene) -> int:
+    """Undo :func:`hide_source` in the whole scene; returns how many objects came back."""
+    hidden = [o for o in scene.objects if Properties.HIDDEN in o]
+    for item in hidden:
+        viewport, render = item[Properties.HIDDEN]
+        item.hide_viewport, item.hide_render = bool(viewport), bool(render)
+        del item[Properties.HIDDEN]
+    return len(hidden)
+
+
+def save_scene(path: Path) -> None:
+    """Save a copy of the open scene, atomically; relative paths go on working from ``path``.
+
+    The open file stays what it is. Raises StageError with Blender's reason.
+    """
+    with atomic(path) as temporary:
+        try:
+            bpy.ops.wm.save_as_mainfile(
+                filepath=str(temporary), copy=True, relative_remap=True, compress=True
+            )
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise StageError(f"{path} could not be saved: {reason}") from None

@@ -1,0 +1,112 @@
+"""Which objects of a scene the turntable goes around, and which lights shine on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import bpy
+
+from ..core.errors import InputError
+
+LIGHTS = {"LIGHT", "LIGHT_PROBE"}
+SOLID = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
+"""Object types that have faces when evaluated."""
+OTHER_GEOMETRY = {"CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL", "GPENCIL"}
+"""Object types that render without faces."""
+
+
+def rendered_objects(layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
+    """The objects of a view layer that a render shows, sorted by name.
+
+    Left out are objects and collections switched off for rendering, excluded collections, and
+    shadow catchers: on transparent film their shadows would be smears around the model.
+    """
+    found: dict[str, bpy.types.Object] = {}
+    for collection in _rendered_collections(layer.layer_collection):
+        found.update((o.name_full, o) for o in collection.objects if not o.hide_render)
+    return [found[name] for name in sorted(found) if not catches_shadows(found[name])]
+
+
+def catches_shadows(item: bpy.types.Object) -> bool:
+    """Whether the object is shown by the shadows on it only; lights have the flag set, too."""
+    return item.is_shadow_catcher and item.type not in LIGHTS
+
+
+def _rendered_collections(
+    layer: bpy.types.LayerCollection,
+) -> Iterator[bpy.types.Collection]:
+    if layer.collection.hide_render:
+        return
+    if not layer.exclude:
+        yield layer.collection
+    for child in layer.children:
+        yield from _rendered_collections(child)
+
+
+def is_geometry(item: bpy.types.Object) -> bool:
+    """Whether the object can show something itself, or instances something."""
+    return item.type in SOLID | OTHER_GEOMETRY or item.instance_type != "NONE"
+
+
+def chosen_objects(
+    names: str, scene: bpy.types.Scene, layer: bpy.types.ViewLayer
+) -> list[bpy.types.Object]:
+    """The model: what ``names`` (objects or collections, separated by commas) mean, or everything.
+
+    An object without geometry of its own (an empty, an armature) stands for its children, as does
+    one that instances them. Raises InputError for a name that is not there, is switched off for
+    rendering, or if nothing renders.
+    """
+    visible = rendered_objects(layer)
+    if not names.strip():
+        model = [o for o in visible if o.type not in LIGHTS]
+    else:
+        wanted = {o.name_full: o for name in _split(names, scene) for o in _named(name, scene)}
+        model = [wanted[name] for name in sorted(wanted)]
+    if not any(is_geometry(o) for o in model):
+        where = f"Among {names!r}" if names.strip() else "In the scene"
+        raise InputError(
+            f"{where} there is no object with geometry that renders; add a mesh, or switch its "
+            "rendering on."
+        )
+    return model
+
+
+def rendered_lights(layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
+    """The lights and light probes that a render uses, sorted by name."""
+    return [o for o in rendered_objects(layer) if o.type in LIGHTS]
+
+
+def _split(names: str, scene: bpy.types.Scene) -> list[str]:
+    """Names at the commas, unless the whole is one name with commas in it."""
+    if names in scene.objects:
+        return [names]
+    return [part.strip() for part in names.split(",") if part.strip()]
+
+
+def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    found = scene.objects.get(name)
+    if found is not None:
+        members = [found, *_stand_ins(found)]
+    else:
+        collection = next((c for c in scene.collection.children_recursive if c.name == name), None)
+        if collection is None:
+            known = ", ".join(o.name for o in scene.objects if is_geometry(o)) or "none"
+            raise InputError(
+                f"There is no object or collection called {name!r} in the scene; its objects are: "
+                f"{_short(known)}."
+            )
+        members = list(collection.all_objects)
+    shown = [o for o in members if not o.hide_render]
+    if not shown:
+        raise InputError(f"{name!r} is switched off for rendering; switch it on to turn around it.")
+    return shown
+
+
+def _stand_ins(item: bpy.types.Object) -> Iterable[bpy.types.Object]:
+    own = item.type in SOLID | OTHER_GEOMETRY and item.instance_type == "NONE"
+    return () if own else item.children_recursive
+
+
+def _short(text: str, most: int = 200) -> str:
+    return text if len(text) <= most else text[:most].rsplit(",", 1)[0] + ", …"

@@ -1,0 +1,118 @@
+"""Leaves the user's scene as it was: all work is done in a copy of it that vanishes afterwards.
+
+The copy shares the objects but has its own render settings, view layer, camera and world, so
+nothing has to be put back but what lives on the objects themselves, and :func:`temporarily` does
+that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import bpy
+
+
+@contextlib.contextmanager
+def temporarily(owner: bpy.types.bpy_struct, **values: Any) -> Iterator[None]:
+    """Set properties of a Blender struct and put their old values back, whatever happens in
+    between.
+    """
+    old = {name: getattr(owner, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(owner, name, value)
+        yield
+    finally:
+        for name, value in old.items():
+            setattr(owner, name, value)
+
+
+@contextlib.contextmanager
+def scratch_scene(
+    source: bpy.types.Scene, objects: Iterable[bpy.types.Object], frame: int
+) -> Iterator[bpy.types.Scene]:
+    """A copy of ``source`` that holds just ``objects``, in one fresh view layer, at animation
+    ``frame``.
+
+    Whatever else is created in Blender's data while it exists (cameras, worlds, pictures) is
+    deleted with it.
+    """
+    before = _everything()
+    current, sub = source.frame_current, source.frame_subframe
+    layer = active_layer(source)
+    copy = None
+    try:
+        copy = source.copy()
+        _keep_only(copy, objects, layer)
+        copy.animation_data_clear()  # an animated sample count would undo ours
+        copy.frame_current, copy.frame_subframe = frame, 0.0 if frame != current else sub
+        yield copy
+    finally:
+        if copy is not None:
+            _release(copy)
+        _delete_new(before)
+        if frame != current:
+            # Rendering another frame leaves that frame's values in the animated properties.
+            source.frame_set(current, subframe=sub)
+
+
+def scratch_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
+    """The one view layer of a scratch scene."""
+    return scene.view_layers[0]
+
+
+def active_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
+    """The view layer the user works in; the first one where the scene is not in a window."""
+    active = bpy.context.view_layer
+    return active if active and active.id_data == scene else scene.view_layers[0]
+
+
+def _keep_only(
+    copy: bpy.types.Scene, objects: Iterable[bpy.types.Object], layer: bpy.types.ViewLayer
+) -> None:
+    root = copy.collection
+    for child in list(root.children):
+        root.children.unlink(child)
+    for item in list(root.objects):
+        root.objects.unlink(item)
+    for item in objects:
+        root.objects.link(item)
+    fresh = copy.view_layers.new("GS Diffusion")
+    fresh.material_override = layer.material_override
+    for other in list(copy.view_layers):
+        if other != fresh:
+            _release_layer(other)
+            copy.view_layers.remove(other)
+
+
+def _release(scene: bpy.types.Scene) -> None:
+    for layer in scene.view_layers:
+        _release_layer(layer)
+
+
+def _release_layer(layer: bpy.types.ViewLayer) -> None:
+    """Drop what a view layer points to: Blender forgets to count that user down when it goes."""
+    for name in ("material_override", "world_override"):
+        if hasattr(layer, name):
+            setattr(layer, name, None)
+
+
+def _collections() -> Iterator[bpy.types.bpy_prop_collection]:
+    """bpy.data's lists of data-blocks; scenes first, since the others hang on them."""
+    names = [p.identifier for p in bpy.data.bl_rna.properties if p.type == "COLLECTION"]
+    for name in sorted(names, key=lambda n: n != "scenes"):
+        collection = getattr(bpy.data, name)
+        if hasattr(collection, "remove"):
+            yield collection
+
+
+def _everything() -> set[bpy.types.ID]:
+    return {item for collection in _collections() for item in collection}
+
+
+def _delete_new(before: set[bpy.types.ID]) -> None:
+    for collection in _collections():
+        for item in [item for item in collection if item not in before]:
+            collection.remove(item)

@@ -1,0 +1,117 @@
+"""A splat .ply as a Blender object: one vertex a splat, everything else as point attributes.
+
+Names and meaning are those of Blender 5.3's own splats: ``radiance:base`` = raw f_dc and the
+opacity (after the sigmoid), ``scale`` = standard deviations in meters, ``rotation`` = unit
+quaternion w, x, y, z, ``radiance:sh_k`` = the k-th view-dependent harmonic of red, green and blue.
+Splats live in Blender's world, so the object's matrix is the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+import numpy.typing as npt
+
+from ..core.errors import InputError
+from ..core.ply import Splats, read_splats
+from ..declarations import Attributes, Properties
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An attribute type: its names for ``attributes.new`` and ``foreach_set``, values a point."""
+
+    type: str
+    key: str
+    width: int
+
+
+SCALAR = Kind("FLOAT", "value", 1)
+VECTOR = Kind("FLOAT_VECTOR", "vector", 3)
+COLOR = Kind("FLOAT_COLOR", "color", 4)
+QUATERNION = Kind("QUATERNION", "value", 4)
+
+
+def import_splat(path: Path, collection: bpy.types.Collection | None = None) -> bpy.types.Object:
+    """Read ``path`` and link it as a new object, named after the file, to ``collection``.
+
+    The default is the scene's own collection. Splats with numbers that cannot be used (NaN) are
+    left out. Raises InputError when the file holds no splats.
+    """
+    splats = read_splats(path)
+    usable = splats.finite
+    if not usable.any():
+        raise InputError(f"{path} holds no splat that can be shown.")
+    if not usable.all():
+        splats = splats.selected(usable)
+    scene_object = splat_object(path.stem, splats)
+    (collection or bpy.context.scene.collection).objects.link(scene_object)
+    return scene_object
+
+
+def splat_object(name: str, splats: Splats) -> bpy.types.Object:
+    """A new object (not linked to any collection) with ``splats``, its matrix the identity."""
+    mesh = bpy.data.meshes.new(name)
+    mesh.vertices.add(splats.count)
+    mesh.vertices.foreach_set("co", splats.means.ravel())
+    for attribute, kind, values in attributes_of(splats):
+        set_attribute(mesh, attribute, kind, values)
+    scene_object = bpy.data.objects.new(name, mesh)
+    scene_object[Properties.SPLAT] = splats.degree
+    return scene_object
+
+
+def set_attribute(mesh: bpy.types.Mesh, name: str, kind: Kind, values: Floats) -> None:
+    """Give every vertex its row of ``values`` (N, width); an older attribute is replaced."""
+    old = mesh.attributes.get(name)
+    if old is not None:
+        mesh.attributes.remove(old)
+    attribute = mesh.attributes.new(name, kind.type, "POINT")
+    attribute.data.foreach_set(kind.key, np.ascontiguousarray(values, np.float32).ravel())
+
+
+def get_attribute(mesh: bpy.types.Mesh, name: str, kind: Kind) -> Floats:
+    """The attribute ``name`` as (N, width) float32."""
+    values = np.empty(len(mesh.vertices) * kind.width, np.float32)
+    mesh.attributes[name].data.foreach_get(kind.key, values)
+    return values.reshape(-1, kind.width)
+
+
+def attributes_of(splats: Splats) -> list[tuple[str, Kind, Floats]]:
+    """Name, kind and values (N, width) of all attributes but the position."""
+    with np.errstate(over="ignore"):
+        opacity = 1 / (1 + np.exp(-splats.opacities))
+        scales = np.minimum(np.exp(splats.scales), np.finfo(np.float32).max)
+    length = np.linalg.norm(splats.quats, axis=1, keepdims=True)
+    identity = np.array([1, 0, 0, 0], np.float32)
+    rotation = np.where(length > 0, splats.quats / np.where(length > 0, length, 1), identity)
+    base = np.concatenate([splats.sh[:, 0], opacity[:, None]], axis=1)
+    attributes = [
+        (Attributes.BASE, COLOR, base),
+        (Attributes.SCALE, VECTOR, scales),
+        (Attributes.ROTATION, QUATERNION, rotation),
+    ]
+    for k in range(splats.sh.shape[1] - 1):
+        attributes.append((Attributes.HARMONIC.format(k), VECTOR, splats.sh[:, 1 + k]))
+    return attributes
+
+
+def splats_of(scene_object: bpy.types.Object) -> Splats:
+    """The splats of a splat object in its own space, as a .ply stores them (the way back)."""
+    mesh = scene_object.data
+    means = np.empty(len(mesh.vertices) * 3, np.float32)
+    mesh.vertices.foreach_get("co", means)
+    base = get_attribute(mesh, Attributes.BASE, COLOR)
+    sh = [base[:, :3]]
+    for k in range((scene_object[Properties.SPLAT] + 1) ** 2 - 1):
+        sh.append(get_attribute(mesh, Attributes.HARMONIC.format(k), VECTOR))
+    with np.errstate(divide="ignore"):
+        opacities = np.log(base[:, 3]) - np.log1p(-base[:, 3])
+        scales = np.log(get_attribute(mesh, Attributes.SCALE, VECTOR))
+    quats = get_attribute(mesh, Attributes.ROTATION, QUATERNION)
+    return Splats(means.reshape(-1, 3), np.stack(sh, axis=1), opacities, scales, quats)

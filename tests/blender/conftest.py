@@ -1,0 +1,21 @@
+"""Each test starts from Blender's factory settings with an empty scene, and never from the user's
+files.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+# Before bpy is imported anywhere: afterwards Blender has read the user's folders already.
+os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="gsd-test-blender-")
+
+import pytest
+
+bpy = pytest.importorskip("bpy")
+
+
+@pytest.fixture(autouse=True)
+def empty_scene():
+    """Factory settings and an empty scene before each test."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
