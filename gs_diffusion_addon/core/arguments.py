@@ -21,9 +21,13 @@ GROUPS = {
     "stylize": "stylize",
     "propagate": "propagate",
     "train": "training",
+    "trainers": "installed trainers",
     "run": "run",
     "machine": "machine",
 }
+
+PROGRAMS = ("worker_python", "blender", "graphdeco_python", "brush", "opensplat")
+"""Settings that may name a program on the PATH instead of a file."""
 
 DESCRIPTION = "Restyle a 3D model with diffusion and get a 3D Gaussian splat of it back."
 
@@ -92,7 +96,7 @@ def build() -> Parser:
         "check", help="what is installed and reachable, and what to do about it"
     )
     check.add_argument("--json", action="store_true", help="as JSON")
-    add_settings(check, groups=("stylize", "machine"))
+    add_settings(check, groups=("stylize", "trainers", "machine"))
     return parser
 
 
@@ -151,6 +155,6 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     out = {n: getattr(arguments, n) for n in names() if hasattr(arguments, n)}
     for name in out:
         is_file = name == "style" and Path(out[name]).suffix and Path(out[name]).is_file()
-        if out[name] and (knob(name).path or is_file) and name not in ("worker_python", "blender"):
+        if out[name] and (knob(name).path or is_file) and name not in PROGRAMS:
             out[name] = str(Path(out[name]).expanduser().resolve())
     return out

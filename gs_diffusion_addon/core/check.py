@@ -8,8 +8,10 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from . import graphdeco as checkouts
 from . import interpreters
 from .errors import GsdError
+from .programs import trainer_program
 from .settings import Settings
 
 
@@ -33,6 +35,9 @@ def everything(settings: Settings) -> list[Finding]:
         worker(settings),
         torch(settings),
         gsplat(settings),
+        graphdeco(settings),
+        program(settings, "brush", "Brush"),
+        program(settings, "opensplat", "OpenSplat"),
         server(settings),
         ebsynth(),
     ]
@@ -134,6 +139,36 @@ def gsplat(settings: Settings) -> Finding:
         "no CUDA card",
         "Nothing to do: the built-in trainer uses the processor.",
     )
+
+
+def graphdeco(settings: Settings) -> Finding:
+    """A checkout of graphdeco's gaussian-splatting with a Python that can run it."""
+    name = "gaussian-splatting (graphdeco)"
+    if not checkouts.configured(settings):
+        todo = "Nothing to do; to use yours, name its folder with --graphdeco or GSD_GRAPHDECO."
+        return Finding(name, False, "no checkout named", todo)
+    try:
+        checkout = checkouts.inspect(settings)
+    except GsdError as error:
+        return Finding(name, False, "not usable", str(error))
+    f = checkout.facts
+    detail = f"{checkout.root} on {f.gpu}, {f.free / 2**30:.1f} GB free, Pillow {f.pillow}"
+    return Finding(name, True, detail)
+
+
+def program(settings: Settings, name: str, title: str) -> Finding:
+    """A trainer with a command line of its own."""
+    try:
+        return Finding(title, True, f"found at {trainer_program(settings, name)}")
+    except GsdError as error:
+        return Finding(title, False, "not installed", f"Nothing to do; to use it: {error}")
+
+
+def best_trainer(settings: Settings) -> str:
+    """What ``--trainer auto`` stands for: the user's checkout if it works, gsplat, the built-in."""
+    if checkouts.configured(settings) and graphdeco(settings).ok:
+        return "graphdeco"
+    return "gsplat" if gsplat(settings).ok else "builtin"
 
 
 def server(settings: Settings) -> Finding:

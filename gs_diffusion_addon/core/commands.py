@@ -92,7 +92,8 @@ def _child(stage: str, iteration: int, work: Callable[[], None]) -> int:
     try:
         work()
     except GsdError as error:
-        emit("error", message=str(error), code=error.exit_code)
+        tail = {"tail": list(error.tail)} if error.tail else {}
+        emit("error", message=str(error), code=error.exit_code, **tail)
         return error.exit_code
     except Exception as error:  # noqa: BLE001 — the last line of defense of a process
         traceback.print_exc()

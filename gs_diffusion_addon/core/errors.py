@@ -16,9 +16,13 @@ EXIT_INTERRUPTED = 130
 
 
 class GsdError(Exception):
-    """Base of all errors shown to users; ``exit_code`` is what the program ends with."""
+    """Base of all errors shown to users; ``exit_code`` is what the program ends with.
+
+    ``tail``: the last lines that a child process printed, where one is the reason.
+    """
 
     exit_code: int = EXIT_STAGE
+    tail: tuple[str, ...] = ()
 
 
 class InputError(GsdError):

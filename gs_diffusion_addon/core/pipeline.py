@@ -148,7 +148,8 @@ class Supervisor:
                 self._stage(manifest, settings, name, iteration)
         except GsdError as error:
             kind = "interrupted" if error.exit_code == 130 else "error"
-            self._say(make_event(kind, message=str(error), code=error.exit_code))
+            more = {"tail": list(error.tail)} if error.tail else {}
+            self._say(make_event(kind, message=str(error), code=error.exit_code, **more))
             raise
         finally:
             remove_temporaries(self.root)
@@ -234,12 +235,21 @@ class Supervisor:
         env = child_environment(settings.threads)
         if blender:
             env.pop("OMP_NUM_THREADS", None)  # Cycles' denoiser and Blender's modifiers use OpenMP
-        ended = run_child(command, log=log, on_event=self._say, stop=self.stop, env=env)
+        ended = run_child(
+            command,
+            log=log,
+            on_event=self._say,
+            stop=self.stop,
+            env=env,
+            priority=settings.priority,
+        )
         if ended.code != 0:
             crash = (
                 f"Stage {name} ended unexpectedly (code {ended.code}); the reason stands in {log}."
             )
-            raise error_for_exit_code(ended.code, ended.message or crash)
+            error = error_for_exit_code(ended.code, ended.message or crash)
+            error.tail = ended.tail
+            raise error
 
     def _save(self, manifest: dict[str, Any]) -> None:
         write_json(self.root / "run.json", manifest)
@@ -320,7 +330,7 @@ def resolve(settings: Settings) -> dict[str, str]:
     if settings.propagator == "auto":
         out["propagator"] = "reproject"
     if settings.trainer == "auto":
-        out["trainer"] = "gsplat" if check.gsplat(settings).ok else "builtin"
+        out["trainer"] = check.best_trainer(settings)
     if settings.compare_independent == "auto":
         cheap = out.get("stylizer", settings.stylizer) == "preview"
         out["compare_independent"] = "yes" if cheap else "no"

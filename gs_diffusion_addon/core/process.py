@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import os
 import queue
+import shlex
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,15 +28,27 @@ from .events import Event, Splitter
 POLITE_SECONDS = 0.8
 """How long a child may take to end by itself after the first, polite signal."""
 
+TAIL_LINES = 20
+"""How many of a child's last log lines stand in an error event."""
+
+NICE = {"normal": 0, "low": 10, "idle": 19}
+"""POSIX niceness of the setting ``priority``."""
+
+WINDOWS_PRIORITY = {"normal": 0x20, "low": 0x4000, "idle": 0x40}
+"""Windows' NORMAL_, BELOW_NORMAL_ and IDLE_PRIORITY_CLASS, as creation flags."""
+
+_WINDOWS_NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which CTRL_BREAK can be sent to
+
 
 @dataclass(frozen=True)
 class Ended:
     """How a child ended: its exit code (negative: the signal), the sentence of its last error
-    event.
+    event, and the last lines of log text that it or its own children printed.
     """
 
     code: int
     message: str | None
+    tail: tuple[str, ...] = ()
 
 
 def run_child(
@@ -45,6 +59,7 @@ def run_child(
     stop: threading.Event,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    priority: str = "normal",
 ) -> Ended:
     """Run ``command`` to its end, passing its events on and everything else it prints into ``log``.
 
@@ -53,9 +68,10 @@ def run_child(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     message: str | None = None
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
     with open(log, "a", encoding="utf-8", errors="replace") as text:
-        text.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(command)}\n")
-        child = start(command, env=env, cwd=cwd)
+        text.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {quoted(command)}\n")
+        child = start(command, env=env, cwd=cwd, priority=priority)
         items: queue.Queue[Event | str | None] = queue.Queue()
         assert child.stdout is not None
         threading.Thread(target=_read, args=(child.stdout, items), daemon=True).start()
@@ -72,9 +88,12 @@ def run_child(
                 if isinstance(item, str):
                     text.write(item + "\n")
                     text.flush()
+                    tail.append(item[:300])
                     continue
                 if item["event"] == "error":
                     message = str(item.get("message"))
+                    # What a foreign program printed says more than what stands around it here.
+                    tail.extend(str(line) for line in item.get("tail", ()))
                 else:
                     on_event(item)
             code = child.wait()
@@ -82,28 +101,51 @@ def run_child(
             end_tree(child)
     if code == EXIT_INTERRUPTED:
         raise Interrupted("Stopped; the same command goes on from here.")
-    return Ended(code, message)
+    return Ended(code, message, tuple(tail))
 
 
 def start(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    priority: str = "normal",
+    split: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in its own process group with a parent-watch pipe; raises MissingError."""
-    group: dict[str, Any] = {"start_new_session": True}
-    if os.name == "nt":
-        group = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
+    """Start a child in its own process group with a parent-watch pipe; raises MissingError.
+
+    ``split``: standard error on a pipe of its own instead of mixed into standard output. The
+    child's own children inherit its ``priority``.
+    """
     try:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             list(command),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE if split else subprocess.STDOUT,
             env=dict(env) if env is not None else None,
             cwd=cwd,
-            **group,
+            **group_options(priority, os.name == "nt"),
         )
     except OSError as error:
         raise MissingError(f"{command[0]} cannot be started: {error.strerror or error}.") from None
+    if NICE[priority] and os.name != "nt":
+        # Not in the child before exec: that is unsafe beside our threads. The group is one process.
+        with suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PGRP, child.pid, NICE[priority])
+    return child
+
+
+def group_options(priority: str, windows: bool) -> dict[str, Any]:
+    """What makes Popen start a group of its own (at a ``priority``, on Windows)."""
+    if windows:
+        return {"creationflags": _WINDOWS_NEW_GROUP | WINDOWS_PRIORITY[priority]}
+    return {"start_new_session": True}
+
+
+def quoted(command: Sequence[str], windows: bool = os.name == "nt") -> str:
+    """A command as one line that its system's shell (Windows: its C library) reads back."""
+    return subprocess.list2cmdline(command) if windows else shlex.join(command)
 
 
 def _read(stream: IO[bytes], items: queue.Queue[Event | str | None]) -> None:
@@ -127,7 +169,7 @@ def end_tree(child: subprocess.Popen[bytes]) -> None:
             child.wait(timeout=POLITE_SECONDS)
     # Also after a normal end: a grandchild may have stayed in the group.
     _signal(child, polite=False)
-    for stream in (child.stdin, child.stdout):
+    for stream in (child.stdin, child.stdout, child.stderr):
         if stream is not None:
             with suppress(OSError):
                 stream.close()

@@ -10,22 +10,19 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+from .settings_trainers import TrainerSettings
 from .values import Knob, Ring, parse_rings, parse_size, parse_split
+from .values import declare as _knob
 
 Scalar = Union[str, int, float, bool]
 
 
-def _knob(default: Any, help: str, group: str, stages: str = "", **more: Any) -> Any:
-    knob = Knob(help=help, group=group, stages=tuple(stages.split()), **more)
-    return field(default=default, metadata={"knob": knob})
-
-
 @dataclass(frozen=True)
-class Settings:
+class Settings(TrainerSettings):
     """All settings of a run; immutable, validated by :func:`validate`, stored in run.json."""
 
     # --- model and turntable
@@ -278,10 +275,11 @@ class Settings:
     )
     trainer: str = _knob(
         "auto",
-        "builtin trains on the processor, or on CUDA where gsplat is installed",
+        "builtin trains on the processor, gsplat on an NVIDIA card; graphdeco, brush and opensplat "
+        "start a trainer you installed",
         "train",
         "train",
-        choices=("auto", "builtin", "gsplat"),
+        choices=("auto", "builtin", "gsplat", "graphdeco", "brush", "opensplat"),
     )
     train_steps: int = _knob(
         1000, "optimizer steps of the splat trainer", "train", "train", low=1, high=1000000
@@ -330,6 +328,13 @@ class Settings:
     )
     threads: int = _knob(
         0, "processor threads to use; 0 means all", "machine", low=0, high=1024, advanced=True
+    )
+    priority: str = _knob(
+        "normal",
+        "priority of all child processes; low leaves the machine usable while a run works",
+        "machine",
+        choices=("normal", "low", "idle"),
+        advanced=True,
     )
     worker_python: str = _knob(
         "",
