@@ -37,7 +37,22 @@ def trainer(name: str) -> Trainer:
         from . import gsplat
 
         return gsplat
-    raise InputError(f"There is no trainer called {name!r}; --trainer knows builtin and gsplat.")
+    if name == "graphdeco":
+        from . import graphdeco
+
+        return graphdeco
+    if name == "brush":
+        from . import brush
+
+        return brush
+    if name == "opensplat":
+        from . import opensplat
+
+        return opensplat
+    raise InputError(
+        f"There is no trainer called {name!r}; --trainer knows builtin, gsplat, graphdeco, brush "
+        f"and opensplat."
+    )
 
 
 def result_path(run: Run, settings: Settings) -> Path:

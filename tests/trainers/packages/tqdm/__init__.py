@@ -1,0 +1,1 @@
+"""A stand-in: the probe only asks whether it is there."""
