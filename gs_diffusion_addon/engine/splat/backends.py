@@ -12,6 +12,7 @@ import torch
 
 from . import gsplat_backend, rasterizer, reference
 from .dataset import Picture
+from .gsplat_strategy import Strategy
 from .loss import Crop, crop_of, l1_dssim, l1_dssim_torch
 from .loss_kernels import composite
 from .rasterizer import Rasterizer, View
@@ -25,6 +26,7 @@ class Backend:
     """A way to train: where tensors live, how splats are drawn, how pictures are compared.
 
     ``crops``: whether the loss can be limited to the part of the picture that the object covers.
+    ``strategy``: adds and removes splats instead of the recipe's own rounds.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Backend:
     rasterize: Rasterizer
     loss: Loss
     crops: bool = False
+    strategy: Strategy | None = None
 
     def target(self, picture: Picture, background: torch.Tensor) -> torch.Tensor:
         """(3, H, W) float32: the picture over ``background`` (3,)."""
@@ -59,9 +62,12 @@ def plain() -> Backend:
     return Backend("plain torch", "cpu", reference.rasterize, l1_dssim_torch)
 
 
-def gsplat() -> Backend:
-    """gsplat on CUDA; see :mod:`.gsplat_backend`."""
-    return Backend("gsplat", "cuda", gsplat_backend.rasterize, l1_dssim_torch)
+def gsplat(strategy: str = "recipe", device: str = "cuda") -> Backend:
+    """gsplat on CUDA; see :mod:`.gsplat_backend`, and :mod:`.gsplat_strategy` for ``strategy``
+    default and mcmc.
+    """
+    own = None if strategy == "recipe" else Strategy(strategy)
+    return Backend("gsplat", device, gsplat_backend.rasterize, l1_dssim_torch, strategy=own)
 
 
 def warm_up(backend: Backend) -> None:

@@ -1,8 +1,9 @@
 """gsplat's CUDA rasterizer behind the signature of :func:`.rasterizer.rasterize`.
 
-Written from gsplat 1.5.3's documentation (facts/trainers.md). It has NOT been run by its
-authors: gsplat needs an NVIDIA GPU and none was at hand. :func:`problem` therefore makes one
-tiny drawing with gradients before anything relies on it.
+Written from gsplat 1.5.3's documentation. Its CUDA kernels have NOT been run by the authors of
+this file, who had no NVIDIA GPU: the adapter is held by a convention test against a plain torch
+stand-in of identical signature, and :func:`problem` makes one tiny drawing with gradients before
+anything relies on it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _LateScreen(Screen):
     """gsplat leaves the screen gradients on ``meta['means2d']``, which may be packed."""
 
     def __init__(self, meta: dict[str, Any]) -> None:
-        self._meta = meta
+        self.meta = meta
         radii = meta["radii"][0]
         drawn = radii > 0 if radii.ndim == 1 else (radii > 0).all(-1)
         self.drawn = drawn.cpu().numpy()
@@ -60,7 +61,7 @@ class _LateScreen(Screen):
     @property
     def gradients(self) -> Any:  # type: ignore[override]
         """(N,) lengths of the gradients by pixel position."""
-        return self._meta["means2d"].grad[0].norm(dim=-1).cpu().numpy()
+        return self.meta["means2d"].grad[0].norm(dim=-1).cpu().numpy()
 
 
 def rasterize(

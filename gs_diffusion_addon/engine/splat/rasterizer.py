@@ -81,11 +81,13 @@ class Screen:
     """What splitting needs to know of one drawing.
 
     ``drawn`` (N,) bool: splats in the picture; ``gradients`` (N,) float: length of the loss's
-    gradient by the splat's pixel position, in 1/px, known after the backward pass.
+    gradient by the splat's pixel position, in 1/px, known after the backward pass. ``meta``:
+    what gsplat's strategies want to know.
     """
 
     drawn: Any = None
     gradients: Any = None
+    meta: Any = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,6 +105,8 @@ def train(
             "the frames of the stages before."
         )
     state = _begin(dataset, first, recipe, backend, checkpoint, warn, source)
+    if backend.strategy:
+        backend.strategy.begin(state.model, recipe.steps, recipe.most_splats)
     key = fingerprint(dataset, recipe, source) if checkpoint else ""
     saved = told = time.monotonic()
     losses: deque[float] = deque(maxlen=len(dataset.train))  # a round: views differ in difficulty
@@ -113,7 +115,7 @@ def train(
         if not math.isfinite(losses[-1]):
             raise StageError(_exploded(state.step))
         state.step += 1
-        if _is_round(state.step, recipe):
+        if _is_round(state.step, recipe) and not backend.strategy:
             _refine(state, recipe)
         judged = state.step == recipe.steps or _crosses(
             state.step, recipe.steps, recipe.judge_share
@@ -183,10 +185,15 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
     target = backend.target(picture, background)
     loss = backend.loss(rendering.image, target, backend.crop(rendering.alpha, picture))
     model.optimizer.zero_grad(set_to_none=True)
+    if backend.strategy:
+        backend.strategy.before_backward(model, state.step, rendering.screen.meta)
     loss.backward()  # type: ignore[no-untyped-call]
     set_rate(model, state.step / recipe.steps, recipe.rates)
     model.optimizer.step()
-    if rendering.screen.gradients is not None:
+    if backend.strategy:
+        backend.strategy.after_step(model, state.step, rendering.screen.meta)
+        state.pull_sum = state.pull_count = np.zeros(model.count)  # the strategy keeps its own
+    elif rendering.screen.gradients is not None:
         # Per half picture instead of per pixel, so that pictures of several sizes weigh alike.
         half = 0.5 * max(picture.view.width, picture.view.height)
         state.pull_sum += np.asarray(rendering.screen.gradients, np.float64) * half

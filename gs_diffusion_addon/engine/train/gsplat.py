@@ -24,4 +24,4 @@ def train(run: Run, settings: Settings, emit: Emit) -> Splats:
     reason = problem()
     if reason:
         raise MissingError(f"{reason} Use --trainer builtin, which needs no GPU.")
-    return train_run(run, settings, emit, gsplat())
+    return train_run(run, settings, emit, gsplat(settings.strategy))
