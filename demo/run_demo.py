@@ -19,7 +19,7 @@ SETTINGS = [
     *("--prompt", "a bronze bust, dark patina, in the style of Rodin"),
     *("--stylizer", "preview", "--style", "bronze", "--strength", "1.0"),
     *("--propagator", "reproject", "--trainer", "builtin", "--compare-independent", "yes"),
-    *("--views", "48", "--rings", "30:12,60:6,-25:6", "--size", "512", "--samples", "16"),
+    *("--views", "48", "--rings", "30:12,60:6,-25:6", "--size", "512", "--samples", "8"),
     *("--train-steps", "1000", "--seed", "1"),
 ]
 
