@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from .errors import InputError
 
@@ -20,6 +21,12 @@ class Knob:
     choices: tuple[str, ...] = ()
     advanced: bool = False
     path: bool = False
+
+
+def declared(default: Any, help: str, group: str, stages: str = "", **more: Any) -> Any:
+    """A dataclass field that is a setting."""
+    knob = Knob(help=help, group=group, stages=tuple(stages.split()), **more)
+    return field(default=default, metadata={"knob": knob})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gs_diffusion_addon.core import a1111_names as names
 from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111_errors import LostAnswer, NanFault, fault
 from gs_diffusion_addon.core.errors import GsdError, InputError, MissingError, StageError
@@ -85,7 +86,7 @@ def test_any_address_is_normal_or_refused(text: str) -> None:
     ],
 )
 def test_samplers_of_servers_with_a_scheduler_list(asked: tuple, found: tuple) -> None:
-    assert wire.resolve_sampler(*asked, SAMPLERS, SCHEDULERS) == found
+    assert names.resolve_sampler(*asked, SAMPLERS, SCHEDULERS) == found
 
 
 @pytest.mark.parametrize(
@@ -98,24 +99,24 @@ def test_samplers_of_servers_with_a_scheduler_list(asked: tuple, found: tuple) -
     ],
 )
 def test_samplers_of_older_servers(asked: tuple, found: tuple) -> None:
-    assert wire.resolve_sampler(*asked, OLD_SAMPLERS, None) == found
+    assert names.resolve_sampler(*asked, OLD_SAMPLERS, None) == found
 
 
 @pytest.mark.parametrize("asked", [("Nope", "Karras"), ("DPM++ 2M", "Nope"), ("Nope Karras", "")])
 def test_unknown_samplers_are_refused_with_the_choices(asked: tuple) -> None:
     with pytest.raises(InputError, match=r"Euler a|SGM Uniform"):
-        wire.resolve_sampler(*asked, SAMPLERS, SCHEDULERS)
+        names.resolve_sampler(*asked, SAMPLERS, SCHEDULERS)
 
 
 def test_checkpoints_by_title_name_file_and_hash() -> None:
     models = [server.model_entry("v1-5"), server.model_entry("sd_xl")]
     title = models[1]["title"]
     for name in (title, "sd_xl", "SD_XL.safetensors", models[1]["hash"], title.split(" [")[0]):
-        assert wire.resolve_checkpoint(name, models) == (title, "sd_xl")
+        assert names.resolve_checkpoint(name, models) == (title, "sd_xl")
     with pytest.raises(InputError, match="v1-5, sd_xl"):
-        wire.resolve_checkpoint("sd_x", models)
-    assert wire.same_checkpoint("a.safetensors", "a.safetensors [0123]")
-    assert not wire.same_checkpoint("a.safetensors", "b.safetensors")
+        names.resolve_checkpoint("sd_x", models)
+    assert names.same_checkpoint("a.safetensors", "a.safetensors [0123]")
+    assert not names.same_checkpoint("a.safetensors", "b.safetensors")
 
 
 # --- answers ------------------------------------------------------------------------------------
