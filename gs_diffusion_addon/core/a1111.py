@@ -128,14 +128,14 @@ class Client(Connection):
 
     def _ask_again(self, body: Any, task: str, problem: GsdError, warn: Warn | None) -> Any:
         """The same request once more, which gives the same picture, once nothing runs there."""
-        if not self.flavour().progress:
-            raise StageError(
-                f"{problem} A {self.flavour().name} server does not tell whether it still works "
-                "on the picture, so it is not asked again; run the same command later."
-            )
         try:
             if self._away():
                 self._wait_for_return(warn)
+            elif not self.flavour().progress:
+                raise StageError(
+                    f"{problem} A {self.flavour().name} server does not tell whether it still "
+                    "works on the picture, so it is not asked again; run the same command later."
+                )
             elif warn:
                 warn(f"{problem} Waiting for the server, then asking again for the same picture.")
             self._wait_until_idle()

@@ -8,6 +8,7 @@ import string
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from gs_diffusion_addon.core import a1111_names as names
 from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111_errors import LostAnswer, NanFault, fault
 from gs_diffusion_addon.core.errors import GsdError, InputError, MissingError, StageError
-from tests.servers import a1111_server as server
+from tests.servers import a1111_data as server
 from tests.servers.pictures import encode
 
 SAMPLERS = [{"name": n, "aliases": a.split()} for n, a in server.SAMPLERS.items()]
@@ -122,7 +123,7 @@ def test_checkpoints_by_title_name_file_and_hash() -> None:
 # --- answers ------------------------------------------------------------------------------------
 
 JOB = wire.Job(b"png", 64, 64, "a head", "", 7, 30, 7.0, 0.5, "DPM++ 2M", "Karras")
-PICTURE = base64.b64encode(encode(server.np.full((64, 64, 3), 90, "uint8"), "png", "x")).decode()
+PICTURE = base64.b64encode(encode(np.full((64, 64, 3), 90, "uint8"), "png", "x")).decode()
 
 
 def answer(images: Any = None, **info: Any) -> dict[str, Any]:
