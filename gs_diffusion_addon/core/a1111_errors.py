@@ -12,6 +12,7 @@ from typing import Any
 from .errors import GsdError, MissingError, StageError
 
 GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
+BUSY = frozenset({429, 503})  # a full queue
 
 
 class NanFault(StageError):
@@ -42,6 +43,9 @@ def fault(status: int, body: bytes, address: str, sent_auth: bool) -> GsdError:
         )
     if status in GATEWAY and data is None:
         return LostAnswer(f"A proxy before {address} gave up waiting (status {status}).")
+    if status in BUSY:
+        said = text or "no reason given"
+        return LostAnswer(f"The server at {address} takes no more work now ({said}).")
     if data is None and not body.startswith(b"Internal Server Error"):
         return MissingError(
             f"{address} answers with a web page (status {status}), not as an A1111 server does; "

@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from .a1111_names import fold, same_model
 from .errors import InputError, StageError
 
 DEFAULT_PORT = 7860
@@ -23,7 +24,13 @@ NOWEBUI_PORT = 7861
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to restyle: PNG bytes of ``width`` × ``height`` pixels (multiples of 8)."""
+    """One picture to restyle: PNG bytes of ``width`` × ``height`` pixels (multiples of 8).
+
+    ``mask``: PNG bytes of the same size, white where it is repainted, None for everywhere.
+    ``units``: ControlNet units (:func:`a1111_control.unit_body`), each of which must show that it
+    acted. ``refiner``: title of the model that takes over after the share ``refiner_switch`` of
+    the steps. ``model``: the name that the answer should say the picture was made with.
+    """
 
     picture: bytes
     width: int
@@ -36,6 +43,11 @@ class Job:
     strength: float
     sampler: str
     scheduler: str | None
+    mask: bytes | None = None
+    units: tuple[Mapping[str, Any], ...] = ()
+    refiner: str = ""
+    refiner_switch: float = 0.8
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,7 +55,8 @@ class Answer:
     """The restyled picture as the server encoded it (``kind`` png, jpeg or webp) and its own
     account.
 
-    ``notes`` are sentences about what the server left unsaid.
+    ``notes`` are sentences about what the server left unsaid; ``maps`` what each ControlNet unit
+    says that it saw (encoded pictures).
     """
 
     picture: bytes
@@ -52,6 +65,7 @@ class Answer:
     infotext: str
     info: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    maps: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,103 +134,6 @@ def parse_auth(text: str) -> tuple[bytes, bytes] | None:
     return user.encode(), password.encode()
 
 
-# --- names against the server's lists -----------------------------------------------------
-
-
-def resolve_sampler(
-    sampler: str,
-    scheduler: str,
-    samplers: Sequence[Mapping[str, Any]],
-    schedulers: Sequence[Mapping[str, Any]] | None,
-) -> tuple[str, str | None]:
-    """The server's own names of a sampler and a noise schedule, aliases and combined names
-    included.
-
-    ``schedulers`` is None for servers without that list: those before 1.9 spell the schedule into
-    the sampler's name ("DPM++ 2M Karras"), and the schedule returned is None. Servers since 1.9
-    know "DPM++ 2M Karras" as two names, and the one written there wins over ``scheduler``. Raises
-    InputError with the choices, because servers replace unknown names silently.
-    """
-    by_name = _by_name(samplers, "name")
-    plain = scheduler.strip() in ("", "Automatic")
-    if schedulers is None:
-        combined = by_name.get(_fold(f"{sampler} {scheduler}")) if not plain else None
-        if combined:
-            return combined, None
-        found = _need(sampler, by_name, "sampler", "--sampler")
-        return found, None if plain else scheduler
-    labels = _by_name(schedulers, "label", "name")
-    found_sampler = by_name.get(_fold(sampler))
-    if found_sampler is None:
-        for head, tail in _split_schedule(sampler, labels):
-            if head in by_name:
-                found_sampler, scheduler = by_name[head], tail
-    found_sampler = found_sampler or _need(sampler, by_name, "sampler", "--sampler")
-    return found_sampler, _need(scheduler or "Automatic", labels, "scheduler", "--scheduler")
-
-
-def _split_schedule(sampler: str, labels: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Ways to read a combined name: "Euler SGM Uniform" ends with Uniform and with SGM Uniform."""
-    name = _fold(sampler)
-    return [(name[: -len(k) - 1], label) for k, label in labels.items() if name.endswith(f" {k}")]
-
-
-def resolve_checkpoint(checkpoint: str, models: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Title and model name of the model called ``checkpoint``: by title, name, file or hash.
-
-    Raises InputError with the choices, because servers keep the loaded model for an unknown name.
-    """
-    wanted = _fold(checkpoint)
-    for model in models:
-        title, name = str(model.get("title") or ""), str(model.get("model_name") or "")
-        file = str(model.get("filename") or "").replace("\\", "/").rsplit("/", 1)[-1]
-        keys = {title, title.partition(" [")[0], name, file, str(model.get("hash") or "")}
-        if wanted in {_fold(k) for k in keys if k}:
-            return title or name, name or title
-    names = [str(m.get("model_name") or m.get("title")) for m in models]
-    raise InputError(
-        f"The server has no diffusion model called {checkpoint!r}; --checkpoint can be "
-        f"{_choices(names)}."
-    )
-
-
-def same_checkpoint(a: str, b: str) -> bool:
-    """Whether two titles name one model; the hash in brackets appears only once it was computed."""
-    return _fold(a.partition(" [")[0]) == _fold(b.partition(" [")[0])
-
-
-def _by_name(entries: Sequence[Mapping[str, Any]], *fields: str) -> dict[str, str]:
-    """Folded name or alias -> the first of ``fields``; proper names win over aliases."""
-    found: dict[str, str] = {}
-    for aliases in (False, True):
-        for entry in entries:
-            proper = str(entry.get(fields[0]) or "")
-            others = [*(entry.get("aliases") or []), *(entry.get(f) for f in fields[1:])]
-            for key in others if aliases else [proper]:
-                if key and proper:
-                    found.setdefault(_fold(str(key)), proper)
-    return found
-
-
-def _need(name: str, known: Mapping[str, str], what: str, flag: str) -> str:
-    found = known.get(_fold(name))
-    if found is None:
-        names = list(dict.fromkeys(known.values()))
-        raise InputError(
-            f"The server has no {what} called {name!r}; {flag} can be {_choices(names)}."
-        )
-    return found
-
-
-def _fold(name: str) -> str:
-    return " ".join(name.split()).casefold()
-
-
-def _choices(names: Sequence[str], most: int = 30) -> str:
-    shown = ", ".join(names[:most]) or "nothing, its list is empty"
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
 # --- request and answer -------------------------------------------------------------------
 
 
@@ -249,7 +166,7 @@ def img2img_body(job: Job, task: str) -> dict[str, Any]:
         "denoising_strength": job.strength,
         "resize_mode": 0,
         "initial_noise_multiplier": 1.0,
-        "mask": None,
+        "mask": None if job.mask is None else base64.b64encode(job.mask).decode("ascii"),
         "mask_blur": 4,
         "mask_round": True,
         "inpainting_fill": 1,
@@ -264,14 +181,15 @@ def img2img_body(job: Job, task: str) -> dict[str, Any]:
         "s_tmax": None,
         "s_noise": None,
         "s_min_uncond": None,
-        "refiner_checkpoint": None,
-        "refiner_switch_at": None,
+        # As a script of its own ("Refiner") it does nothing and says nothing.
+        "refiner_checkpoint": job.refiner or None,
+        "refiner_switch_at": job.refiner_switch if job.refiner else None,
         "disable_extra_networks": False,
         "override_settings": {},
         "override_settings_restore_afterwards": True,
         "script_name": None,
         "script_args": [],
-        "alwayson_scripts": {},
+        "alwayson_scripts": {"ControlNet": {"args": list(job.units)}} if job.units else {},
         "send_images": True,
         "save_images": False,
         "do_not_save_samples": True,
@@ -295,17 +213,31 @@ def read_answer(data: Any, job: Job) -> Answer:
     first = first if isinstance(first, int) and first >= 0 else 0
     if len(images) <= first or not isinstance(images[first], str):
         raise StageError("The server sent no picture, as it does when a job is interrupted.")
-    try:
-        picture = base64.b64decode(images[first].rpartition(",")[2], validate=True)
-    except (binascii.Error, ValueError):
-        raise StageError("The server sent a picture that is not base64.") from None
-    kind = picture_kind(picture)
-    if kind is None:
-        raise StageError("The server sent a picture that is neither PNG, JPEG nor WebP.")
+    picture, kind = _picture(images[first])
+    # Masks may stand between the picture and the maps, so the last ones count.
+    more = images[first + 1 :]
+    if len(more) < len(job.units):
+        raise StageError(
+            f"Only {len(more)} of {len(job.units)} ControlNet units acted: the server sent no "
+            "detected map for the others. Its console says why, mostly that a ControlNet model and "
+            "the diffusion model are of different families."
+        )
+    maps = tuple(_picture(m)[0] for m in more[len(more) - len(job.units) :])
     texts = info.get("infotexts")
     infotext = str(texts[0]) if isinstance(texts, list) and texts else ""
     notes = _compare(info, infotext, job)
-    return Answer(picture, kind, int(info.get("seed", job.seed)), infotext, info, notes)
+    return Answer(picture, kind, int(info.get("seed", job.seed)), infotext, info, notes, maps)
+
+
+def _picture(text: Any) -> tuple[bytes, str]:
+    try:
+        data = base64.b64decode(str(text).rpartition(",")[2], validate=True)
+    except (binascii.Error, ValueError):
+        raise StageError("The server sent a picture that is not base64.") from None
+    kind = picture_kind(data)
+    if kind is None:
+        raise StageError("The server sent a picture that is neither PNG, JPEG nor WebP.")
+    return data, kind
 
 
 def _info(text: Any) -> dict[str, Any]:
@@ -327,11 +259,22 @@ def _compare(info: Mapping[str, Any], infotext: str, job: Job) -> tuple[str, ...
         )
     if "seed" in info and info["seed"] != job.seed:
         raise StageError(f"The server used the seed {info['seed']} instead of {job.seed}.")
+    model = info.get("sd_model_name")
+    if job.model and model and not job.refiner and not same_model(str(model), job.model):
+        raise StageError(
+            f"The server used the diffusion model {model!r} instead of {job.model!r}: somebody "
+            "else switched it meanwhile. Run the same command again."
+        )
+    if job.refiner and infotext and "Refiner:" not in infotext:
+        raise StageError(
+            "The server did not use the refiner and did not say so; see its console, or leave "
+            "--refiner empty."
+        )
     notes = [] if used is not None else ["The server does not say which sampler it used."]
     if job.scheduler and job.scheduler.casefold() != "automatic":
         _, marker, rest = infotext.rpartition("Schedule type: ")
         schedule = rest.partition(",")[0].strip()
-        if marker and _fold(schedule) != _fold(job.scheduler):
+        if marker and fold(schedule) != fold(job.scheduler):
             raise StageError(
                 f"The server used the schedule {schedule!r} instead of {job.scheduler!r}; "
                 "choose one it has with --scheduler."

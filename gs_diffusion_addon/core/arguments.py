@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from . import stages
 from .errors import InputError
+from .presets import expand
 from .settings import Settings, flag, kind, knob, names
 from .version import version
 
@@ -153,6 +154,7 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     elsewhere).
     """
     out = {n: getattr(arguments, n) for n in names() if hasattr(arguments, n)}
+    out = {**expand(out.get("preset", "")), **out}
     for name in out:
         is_file = name == "style" and Path(out[name]).suffix and Path(out[name]).is_file()
         if out[name] and (knob(name).path or is_file) and name not in PROGRAMS:

@@ -175,12 +175,15 @@ def server(settings: Settings) -> Finding:
     """The Automatic1111 server."""
     from . import a1111
 
-    name = "Automatic1111"
-    try:
-        detail = a1111.describe(settings.server, timeout=3.0)
-    except GsdError as error:
-        return Finding(name, False, f"no answer at {a1111.masked(settings.server)}", str(error))
-    return Finding(name, True, detail)
+    name, found, problems = "Automatic1111", [], []
+    for address in a1111.addresses(settings.server):
+        try:
+            found.append(a1111.describe(address, 3.0, settings.server_verify))
+        except GsdError as error:
+            problems.append(str(error))
+    if found:
+        return Finding(name, True, "; ".join(found), " ".join(problems))
+    return Finding(name, False, f"no answer at {a1111.masked(settings.server)}", problems[0])
 
 
 def ebsynth() -> Finding:

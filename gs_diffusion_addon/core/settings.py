@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from .a1111_control import parse_control
 from .errors import InputError
+from .presets import expand
+from .settings_stylize import StylizeKnobs, parse_later
 from .settings_trainers import TrainerSettings
 from .values import Knob, Ring, parse_rings, parse_size, parse_split
 from .values import declare as _knob
@@ -22,7 +25,7 @@ Scalar = Union[str, int, float, bool]
 
 
 @dataclass(frozen=True)
-class Settings(TrainerSettings):
+class Settings(StylizeKnobs, TrainerSettings):
     """All settings of a run; immutable, validated by :func:`validate`, stored in run.json."""
 
     # --- model and turntable
@@ -132,115 +135,6 @@ class Settings(TrainerSettings):
         "turntable",
         "turntable",
         path=True,
-        advanced=True,
-    )
-
-    # --- prompt and stylize
-    prompt: str = _knob("", "what the model shall become", "prompt", "stylize")
-    negative_prompt: str = _knob("", "what to keep out of the picture", "prompt", "stylize")
-    seed: int = _knob(
-        0,
-        "seed of everything random in the run",
-        "prompt",
-        "stylize dataset train",
-        low=0,
-        high=4294967295,
-    )
-    stylizer: str = _knob(
-        "auto",
-        "preview is a small style network that cannot read a prompt; a1111 is Stable Diffusion "
-        "on an "
-        "Automatic1111 server; auto takes the server if one answers",
-        "stylize",
-        "stylize",
-        choices=("auto", "preview", "a1111"),
-    )
-    strength: float = _knob(
-        0.75,
-        "how much is changed: denoising strength of the diffusion, share of the style in the "
-        "preview",
-        "stylize",
-        "stylize",
-        low=0.0,
-        high=1.0,
-    )
-    keys: int = _knob(9, "keyframes on ring 0", "stylize", "stylize", low=1, high=500)
-    ring_keys: int = _knob(
-        3,
-        "keyframes on each further ring",
-        "stylize",
-        "stylize",
-        low=0,
-        high=500,
-        advanced=True,
-    )
-    sides: int = _knob(
-        3,
-        "a collage page holds SIDES x SIDES keyframes, restyled together",
-        "stylize",
-        "stylize",
-        low=1,
-        high=8,
-    )
-    page_size: int = _knob(
-        1536,
-        "longest side of a collage page",
-        "stylize",
-        "stylize",
-        unit="px",
-        low=64,
-        high=8192,
-        advanced=True,
-    )
-    style: str = _knob(
-        "bronze",
-        "style of the preview: a preset's name, a number 0-25 or a picture",
-        "stylize",
-        "stylize",
-    )
-    compare_independent: str = _knob(
-        "auto",
-        "also restyle every frame of ring 0 on its own, to measure what propagation gains; auto "
-        "does "
-        "it for stylizers that cost little",
-        "stylize",
-        "stylize",
-        choices=("auto", "yes", "no"),
-        advanced=True,
-    )
-    server: str = _knob(
-        "http://127.0.0.1:7860",
-        "address of the Automatic1111 server (its user and password go into "
-        "GSD_A1111_AUTH=user:password)",
-        "stylize",
-        "stylize",
-    )
-    checkpoint: str = _knob(
-        "", "diffusion model on the server; empty keeps the loaded one", "stylize", "stylize"
-    )
-    sampler: str = _knob("DPM++ 2M", "sampler of the diffusion", "stylize", "stylize")
-    scheduler: str = _knob(
-        "Karras", "noise schedule of the diffusion", "stylize", "stylize", advanced=True
-    )
-    diffusion_steps: int = _knob(
-        30, "sampling steps of the diffusion", "stylize", "stylize", low=1, high=500
-    )
-    cfg_scale: float = _knob(
-        7.0,
-        "how closely the diffusion follows the prompt",
-        "stylize",
-        "stylize",
-        low=0.0,
-        high=60.0,
-    )
-    server_timeout: float = _knob(
-        600.0,
-        "longest wait for one page from the server",
-        "stylize",
-        "",
-        unit="s",
-        low=1.0,
-        high=86400.0,
         advanced=True,
     )
 
@@ -435,7 +329,43 @@ def validate(settings: Settings) -> Settings:
     parse_rings(settings.rings)
     parse_size(settings.size)
     parse_split(settings.split)
+    parse_control(settings.control)
+    expand(settings.preset)
+    if settings.later:
+        validate(at_iteration(settings, 2))
     return settings
+
+
+def at_iteration(settings: Settings, iteration: int) -> Settings:
+    """The settings of an iteration: ``later`` replaces some of them from the second on.
+
+    Only settings of the stylize stage that do not decide which frames are keyframes may change
+    between iterations. Raises InputError.
+    """
+    if iteration <= 1 or not settings.later:
+        return settings
+    changes: dict[str, Any] = {"later": ""}
+    for name, text in parse_later(settings.later).items():
+        if name not in LATER:
+            raise InputError(f"--later cannot change {name!r}; it can {', '.join(LATER)}.")
+        try:
+            changes[name] = kind(name)(text) if kind(name) is not bool else _truth(text)
+        except ValueError:
+            raise InputError(f"--later: {name} cannot be {text!r}.") from None
+    return dataclasses.replace(settings, **changes)
+
+
+LATER = (
+    *("prompt", "negative_prompt", "strength", "sampler", "scheduler", "diffusion_steps"),
+    *("cfg_scale", "checkpoint", "vae", "control", "canny_low", "canny_high", "refiner"),
+    *("refiner_switch", "sequential", "view_prompts", "style"),
+)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("yes", "true", "on", "no", "false", "off"):
+        raise ValueError(text)
+    return text.lower() in ("yes", "true", "on")
 
 
 def all_rings(settings: Settings) -> tuple[Ring, ...]:

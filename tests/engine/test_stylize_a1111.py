@@ -80,7 +80,7 @@ def test_pages_that_came_back_are_never_asked_for_twice(tmp_path: Path) -> None:
     ],
 )
 def test_silent_failures_leave_no_picture(tmp_path: Path, fault: str, words: str) -> None:
-    with A1111Server([fault]) as server:
+    with A1111Server([fault, fault]) as server:
         settings = settings_for(server)
         run = make_turntable(tmp_path, settings)
         with pytest.raises(StageError, match=words):
@@ -109,13 +109,13 @@ def test_other_encodings_give_the_same_picture(tmp_path: Path, kind: str) -> Non
 
 
 def test_nan_is_retried_named_and_written_down(tmp_path: Path) -> None:
-    with A1111Server(["nan"]) as server:
+    with A1111Server(["nan", "nan"]) as server:
         settings = settings_for(server)
         run = make_turntable(tmp_path, settings)
         emit = Recorder()
         run_stage(run, settings, emit)
-        assert [j["seed"] for j in server.jobs] == [3, 4, 3]
-    assert "another seed" in emit.of("warning")[0]["message"]
+        assert [j["seed"] for j in server.jobs] == [3, 3, 4, 3]
+    assert "another seed" in emit.of("warning")[1]["message"]
     assert Image.open(run.output / "00000-input0.png").text["seed"] == "4"
 
 

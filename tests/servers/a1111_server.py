@@ -1,8 +1,10 @@
 """A real HTTP server that behaves as AUTOMATIC1111 1.10.1 does, its silent failures included.
 
 Its pictures are a cheap but true transform of what it is sent: colors by the prompt, grain by the
-seed, as strong as the denoising strength. Written from recorded answers of the real server; needs
-only numpy (with Pillow it also reads every PNG and can answer JPEG and WebP).
+seed, as strong as the denoising strength, inside the mask; with ``artist=networks()`` they come
+from small real style networks instead. Written from recorded answers of the real server; needs
+only numpy (with Pillow it also reads every PNG and can answer JPEG and WebP). Other flavours
+(Forge, reForge, SD.Next, stable-diffusion.cpp, KoboldCpp) differ as their sources say.
 
 In tests: ``with A1111Server(faults=["nan"]) as server: … server.address``. By hand:
 ``python -m tests.servers.a1111_server --port 7860 --faults ok,oom --seconds-per-step 0.2``.
@@ -11,121 +13,86 @@ In tests: ``with A1111Server(faults=["nan"]) as server: … server.address``. By
 from __future__ import annotations
 
 import argparse
-import base64
-import json
-import socket
 import ssl
 import threading
-import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
-from tests.servers.pictures import decode, encode, fit, restyle
+from tests.servers import a1111_control as control
+from tests.servers.a1111_data import (
+    FAULTS,
+    FLAVOURS,
+    SAMPLERS,
+    HTTPError,
+    http_exception,
+    idle_state,
+    model_entry,
+    scheduler_list,
+    server_exception,
+    validate,
+)
+from tests.servers.a1111_http import Handler
+from tests.servers.a1111_work import work
+from tests.servers.pictures import decode, restyle
 
-FAULTS = {
-    "ok": "no fault",
-    "oom": "500 OutOfMemoryError",
-    "nan": "500 NansException",
-    "lowvram": "500 AttributeError, as when no model could be loaded",
-    "plain500": "Forge's plain text 'Internal Server Error'",
-    "html502": "a proxy's web page at once, nothing is done",
-    "html504": "a proxy's web page while the job goes on",
-    "reset": "the connection breaks before the answer, the job is done",
-    "die": "the server stops for good in the middle of the job",
-    "not_json": "200 with a web page",
-    "black": "200, all pixels black",
-    "wrong_size": "200, a picture of another size",
-    "other_sampler": "200, but made with Euler a",
-    "other_schedule": "200, but made with another noise schedule",
-    "other_seed": "200, but made with another seed",
-    "no_image": "200 without any picture",
-    "bad_base64": "200 with a picture that is no base64",
-    "interrupted": "200 with the half-finished picture of an interrupted job",
-    "jpeg": "200, encoded as JPEG",
-    "webp": "200, encoded as WebP",
-    "grid": "200, a grid before the picture (index_of_first_image 1)",
-}
+GOOD = ("ok", "slow", "jpeg", "webp", "grid")  # faults whose picture is good all the same
 
-SAMPLERS = {
-    "DPM++ 2M": "k_dpmpp_2m",
-    "DPM++ SDE": "k_dpmpp_sde",
-    "DPM++ 2M SDE": "k_dpmpp_2m_sde",
-    "Euler a": "k_euler_a k_euler_ancestral",
-    "Euler": "k_euler",
-    "LMS": "k_lms",
-    "Heun": "k_heun",
-    "DDIM": "ddim",
-    "UniPC": "unipc",
-    "LCM": "k_lcm",
-}
-SCHEDULERS = {
-    "automatic": "Automatic",
-    "uniform": "Uniform",
-    "karras": "Karras",
-    "exponential": "Exponential",
-    "sgm_uniform": "SGM Uniform",
-    "ddim": "DDIM",
-    "beta": "Beta",
-}
-INTEGERS = ["width", "height", "steps", "seed", "batch_size", "n_iter", "resize_mode"]
-NUMBERS = ["denoising_strength", "cfg_scale"]
-
-
-class HTTPError(Exception):
-    """An answer with an error status."""
-
-    def __init__(self, status: int, body: Any) -> None:
-        super().__init__(status)
-        self.status, self.body = status, body
-
-
-def http_exception(status: int, detail: str) -> HTTPError:
-    """As the real server's middleware writes an HTTPException."""
-    return HTTPError(status, {"error": "HTTPException", "detail": detail, "body": "", "errors": ""})
-
-
-def server_exception(kind: str, text: str) -> HTTPError:
-    """As the real server's middleware writes any other exception."""
-    return HTTPError(500, {"error": kind, "detail": "", "body": "", "errors": text})
+Artist = Callable[[np.ndarray, str, int, float], np.ndarray]
+Routes = dict[str, dict[str, Callable[[Any], Any]]]
 
 
 class A1111Server:
     """The server and its knobs; start it with ``with`` or ``start()``.
 
-    ``faults``: names out of FAULTS, one used up by each img2img request in order. ``auth``
-    "user:password" guards /sdapi; ``api`` False is a server without --api; ``webui`` False one
-    with --nowebui; ``models`` the checkpoints; ``schedulers`` False a server before 1.9, whose
-    sampler names are combined. ``requests`` records (method, path, body) of everything asked;
-    ``jobs`` the img2img bodies that were worked on.
+    ``faults``: names out of FAULTS, one used up by each img2img request in order. ``flavour`` one
+    of FLAVOURS. ``auth`` "user:password" guards /sdapi; ``api`` False is a server without --api;
+    ``webui`` False one with --nowebui; ``models`` the checkpoints; ``schedulers`` False a server
+    before 1.9, whose sampler names are combined; ``controlnet`` its ControlNet models or None
+    without the extension; ``units`` how many units it heeds. ``requests`` records (method, path,
+    body) of everything asked; ``jobs`` the img2img bodies that were worked on; ``delivered`` the
+    init images whose good picture was sent.
     """
 
     def __init__(
         self,
         faults: Iterable[str] = (),
         *,
+        flavour: str = "a1111",
         auth: str = "",
         api: bool = True,
         webui: bool = True,
         schedulers: bool = True,
         models: Iterable[str] = ("tiny-sd15", "tiny-random"),
+        controlnet: Iterable[str] | None = tuple(control.MODELS),
+        units: int = 3,
+        loras: Iterable[str] = ("bronze",),
+        vaes: Iterable[str] = ("ft-mse.safetensors",),
         seconds_per_step: float = 0.0,
+        seconds_per_page: float = 0.0,
+        artist: Artist = restyle,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.faults = deque(faults)
-        assert set(self.faults) <= set(FAULTS), self.faults
-        self.auth, self.api, self.webui, self.schedulers = auth, api, webui, schedulers
-        self.models = list(models)
+        assert set(self.faults) <= set(FAULTS) and flavour in FLAVOURS, (faults, flavour)
+        self.flavour, self.auth, self.api = flavour, auth, api
+        self.webui = webui and flavour in ("a1111", "forge", "reforge")
+        self.schedulers = schedulers and flavour != "kobold"
+        self.models, self.loras, self.vaes = list(models), list(loras), list(vaes)
+        self.controlnet = None if controlnet is None else list(controlnet)
+        self.units, self.no_detectmap = units, False
         self.loaded = self.models[0] if self.models else None
+        self.vae = "Automatic"
         self.stuck_model = False
-        self.seconds_per_step = seconds_per_step
+        self.seconds_per_step, self.seconds_per_page = seconds_per_step, seconds_per_page
+        self.artist = artist
         self.requests: list[tuple[str, str, Any]] = []
         self.jobs: list[dict[str, Any]] = []
+        self.delivered: list[str] = []
         self.queue = threading.Lock()
         self.state = idle_state()
         self.active = ""
@@ -138,10 +105,10 @@ class A1111Server:
         """Listen on the loopback; ``address`` says where."""
         owner = self
 
-        class Handler(_Handler):
+        class Ours(Handler):
             server_owner = owner
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", self._port), Handler)
+        self._http = ThreadingHTTPServer(("127.0.0.1", self._port), Ours)
         self._http.daemon_threads = True
         if self._tls:
             self._http.socket = self._tls.wrap_socket(self._http.socket, server_side=True)
@@ -166,6 +133,11 @@ class A1111Server:
         """Where it listens."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
+    @property
+    def grain(self) -> int:
+        """Pixels that sizes are floored to."""
+        return 64 if self.flavour == "kobold" else 8
+
     def paths(self) -> list[str]:
         """Paths of everything asked so far, without queries."""
         return [path.partition("?")[0] for _, path, _ in self.requests]
@@ -178,42 +150,101 @@ class A1111Server:
             raise HTTPError(404, {"detail": "Not Found"})
         if path.startswith("/sdapi/") and not self.api:
             raise HTTPError(404, {"detail": "Not Found"})
-        routes: dict[str, dict[str, Callable[[Any], Any]]] = {
-            "/sdapi/v1/options": {"GET": self.get_options, "POST": self.set_options},
-            "/sdapi/v1/sd-models": {"GET": lambda _: [model_entry(m) for m in self.models]},
-            "/sdapi/v1/samplers": {"GET": lambda _: self.sampler_list()},
-            "/sdapi/v1/progress": {"GET": lambda _: self.progress()},
-            "/sdapi/v1/interrupt": {"POST": self.interrupt},
-            "/sdapi/v1/img2img": {"POST": self.img2img},
-            "/internal/progress": {"POST": self.task_progress},
-            "/internal/ping": {"GET": lambda _: {}},
-        }
-        if self.schedulers:
-            routes["/sdapi/v1/schedulers"] = {"GET": lambda _: scheduler_list()}
-        verbs = routes.get(path.partition("?")[0])
+        verbs = self.routes().get(path.partition("?")[0])
         if verbs is None:
             raise HTTPError(404, {"detail": "Not Found"})
         if method not in verbs:
             raise HTTPError(405, {"detail": "Method Not Allowed"})
-        return verbs[method](body)
+        try:
+            return verbs[method](body)
+        except HTTPError as error:
+            raise self.as_flavour(error) from None
+
+    def routes(self) -> Routes:
+        """Path -> verb -> what answers; other flavours lack some."""
+        routes: Routes = {
+            "/sdapi/v1/options": {"GET": self.get_options, "POST": self.set_options},
+            "/sdapi/v1/sd-models": {"GET": lambda _: self.model_list()},
+            "/sdapi/v1/samplers": {"GET": lambda _: self.sampler_list()},
+            "/sdapi/v1/img2img": {"POST": self.img2img},
+        }
+        if self.schedulers:
+            routes["/sdapi/v1/schedulers"] = {"GET": lambda _: scheduler_list()}
+        if self.flavour == "kobold":
+            return routes
+        routes["/sdapi/v1/loras"] = {"GET": lambda _: [{"name": n, "alias": n} for n in self.loras]}
+        if self.flavour == "sdcpp":
+            return routes
+        routes["/sdapi/v1/progress"] = {"GET": lambda _: self.progress()}
+        routes["/sdapi/v1/interrupt"] = {"POST": self.interrupt}
+        routes["/internal/progress"] = {"POST": self.task_progress}
+        routes["/internal/ping"] = {"GET": lambda _: {}}
+        if self.flavour != "forge":
+            routes["/sdapi/v1/sd-vae"] = {"GET": lambda _: [{"model_name": v} for v in self.vaes]}
+        if self.flavour == "sdnext":
+            routes["/sdapi/v1/version"] = {"GET": lambda _: {"app": "sd.next"}}
+        elif self.controlnet is not None:
+            models = self.controlnet
+            routes["/controlnet/model_list"] = {"GET": lambda _: {"model_list": models}}
+            routes["/controlnet/control_types"] = {"GET": lambda _: control.types(models)}
+            if self.flavour == "a1111":
+                count = {"control_net_unit_count": self.units}
+                routes["/controlnet/settings"] = {"GET": lambda _: count}
+                routes["/controlnet/version"] = {"GET": lambda _: {"version": 3}}
+        return routes
+
+    def as_flavour(self, error: HTTPError) -> HTTPError:
+        """An error as the flavour writes it."""
+        body = error.body
+        if not isinstance(body, dict) or "errors" not in body:
+            return error
+        text = body["errors"] or body["detail"]
+        if self.flavour == "forge":
+            plain = body["error"] != "HTTPException"
+            return HTTPError(error.status, "Internal Server Error" if plain else {"detail": text})
+        if self.flavour == "sdcpp":
+            return HTTPError(error.status, {"error": "server_error", "message": text})
+        if self.flavour == "kobold":
+            return HTTPError(error.status, {"detail": {"msg": text, "type": "service_unavailable"}})
+        if self.flavour == "sdnext":
+            return HTTPError(error.status, {"error": text, "code": error.status})
+        return error
+
+    def model_list(self) -> Any:
+        if self.flavour == "sdcpp":
+            return [{**model_entry(self.models[0]), "hash": "8888888888"}]
+        return [model_entry(m) for m in self.models]
 
     def get_options(self, _: Any) -> Any:
         title = model_entry(self.loaded)["title"] if self.loaded else None
-        return {"samples_format": "png", "sd_model_checkpoint": title, "return_grid": True}
+        if self.flavour in ("sdcpp", "kobold"):
+            return {"samples_format": "png", "sd_model_checkpoint": title}
+        options = {
+            "samples_format": "png", "sd_model_checkpoint": title, "return_grid": True,
+            "sd_vae": self.vae, "control_net_no_detectmap": self.no_detectmap,
+        }  # fmt: skip
+        return options | ({"forge_preset": "sd"} if self.flavour == "forge" else {})
+
+    def find_model(self, name: str) -> str | None:
+        """A checkpoint by title, with or without hash, or by name."""
+        stems = {model_entry(m)["title"].partition(" [")[0]: m for m in self.models}
+        stems |= {m: m for m in self.models}
+        return stems.get(name.partition(" [")[0])
 
     def set_options(self, body: Any) -> Any:
         wanted = body.get("sd_model_checkpoint")
         if wanted is not None:
-            stems = {model_entry(m)["title"].partition(" [")[0]: m for m in self.models}
-            stems |= {m: m for m in self.models}
-            found = stems.get(wanted.partition(" [")[0])
+            found = self.find_model(wanted)
             if found is None:
                 raise server_exception("RuntimeError", f"model {wanted!r} not found")
             self.loaded = self.loaded if self.stuck_model else found
+        self.vae = body.get("sd_vae", self.vae)
 
     def sampler_list(self) -> Any:
         names = dict(SAMPLERS)
-        if not self.schedulers:
+        if self.flavour == "kobold":
+            names = {n: names[n] for n in list(names)[:6]}
+        elif not self.schedulers:
             names |= {"DPM++ 2M Karras": "k_dpmpp_2m_ka"}
         return [{"name": n, "aliases": a.split(), "options": {}} for n, a in names.items()]
 
@@ -230,7 +261,7 @@ class A1111Server:
 
     def interrupt(self, _: Any) -> Any:
         self.state["interrupted"] = True
-        return {}
+        return None if self.flavour == "sdnext" else {}
 
     def task_progress(self, body: Any) -> Any:
         task = body["id_task"]
@@ -243,9 +274,7 @@ class A1111Server:
 
     def img2img(self, body: Any) -> Any:
         """Validate, wait in the queue, work, answer — with the next fault of the plan."""
-        validate(body)
-        if not body.get("init_images"):
-            raise http_exception(404, "Init image not found")
+        self.validate(body)
         try:
             picture = decode(body["init_images"][0])
         except ValueError:
@@ -258,215 +287,37 @@ class A1111Server:
             fault = self.faults.popleft() if self.faults else "ok"
             self.jobs.append(body)
             try:
-                return self.work(body, picture, fault)
+                found = work(self, body, picture, fault)
+                if fault in GOOD:
+                    self.delivered.append(body["init_images"][0])
+                return found
             finally:
                 self.active = ""
                 self.finished.append(task)
                 self.state.update(job="", job_count=0)  # 'interrupted' stays, as on the real one
 
-    def work(self, body: Any, picture: np.ndarray, fault: str) -> Any:
-        """One job with one fault."""
-        before = {
-            "oom": server_exception(
-                "OutOfMemoryError", "CUDA out of memory. Tried to allocate 9.00 GiB (GPU 0; 8 GiB)"
-            ),
-            "nan": server_exception(
-                "NansException",
-                "A tensor with NaNs was produced in Unet. Use --disable-nan-check commandline "
-                "argument to disable this check.",
-            ),
-            "lowvram": server_exception(
-                "AttributeError", "'NoneType' object has no attribute 'lowvram'"
-            ),
-            "plain500": HTTPError(500, "Internal Server Error"),
-            "html502": HTTPError(502, "<html><h1>502 Bad Gateway</h1></html>"),
-        }
-        if fault in before:
-            raise before[fault]
-        if self.loaded is None:
-            raise server_exception("FileNotFoundError", "No checkpoints found.")
-        share = self.run_steps(body, fault)
-        if fault == "die":
-            self.stop()
-            raise ConnectionAbortedError
-        if fault == "reset":
-            raise ConnectionAbortedError
-        if fault == "html504":
-            raise HTTPError(504, "<html><h1>504 Gateway Time-out</h1></html>")
-        if fault == "not_json":
-            raise HTTPError(200, "<html>welcome</html>")
-        return self.result(body, picture, fault, share)
+    def validate(self, body: Any) -> None:
+        """What the flavour refuses at once."""
+        controlnet = self.controlnet is not None and self.flavour in ("a1111", "forge", "reforge")
+        validate(body, ("ControlNet",) if controlnet else ())
+        images = body.get("init_images")
+        if not images:
+            raise http_exception(404, "Init image not found")
+        if len(images) > body.get("batch_size", 1):
+            expected = f"expecting {body.get('batch_size', 1)} or less"
+            text = f"bad number of images passed: {len(images)}; {expected}"
+            raise server_exception("RuntimeError", text)
+        if self.flavour == "sdcpp" and not body.get("prompt"):
+            raise HTTPError(400, {"error": "prompt required"})
+        if self.flavour == "sdnext" and body.get("sampler_name") not in SAMPLERS:
+            raise http_exception(404, "Sampler not found")
+        args = (body.get("alwayson_scripts") or {}).get("ControlNet", {}).get("args", [])
+        control.check_units(args, self.flavour in ("forge", "reforge"))
 
-    def run_steps(self, body: Any, fault: str) -> float:
-        """Sleep through the steps; returns the share that was done before an interrupt."""
-        steps = int(body.get("steps", 50) * body.get("denoising_strength", 0.75)) + 1
-        self.state = idle_state() | {
-            "job": "scripts_img2img", "job_count": 1, "sampling_steps": steps,
-        }  # fmt: skip
-        for step in range(steps):
-            if fault == "interrupted" and step == steps // 2:
-                self.state["interrupted"] = True
-            if self.state["interrupted"]:
-                return step / steps
-            self.state["sampling_step"] = step
-            time.sleep(self.seconds_per_step)
-        if fault == "html504":
-            time.sleep(0.1)
-        return 1.0
-
-    def result(self, body: Any, picture: np.ndarray, fault: str, share: float) -> Any:
-        """The answer of a finished (or interrupted) job."""
-        seed = int(body.get("seed", -1)) + (fault == "other_seed")
-        sampler = self.sampler_used(body) if fault != "other_sampler" else "Euler a"
-        schedule = schedule_used(body) if fault != "other_schedule" else "Exponential"
-        size = [int(body.get(side, 512)) // 8 * 8 for side in ("width", "height")]
-        size = [side // 2 for side in size] if fault == "wrong_size" else size
-        strength = float(body.get("denoising_strength", 0.75)) * share
-        out = restyle(fit(picture, *size), body.get("prompt", ""), seed, strength)
-        out = np.zeros_like(out) if fault == "black" else out
-        asked = f"{body.get('width', 512)}x{body.get('height', 512)}"
-        text = (
-            f"{body.get('prompt', '')}\nSteps: {body.get('steps', 50)}, Sampler: {sampler}, "
-            + (f"Schedule type: {schedule}, " if self.schedulers else "")
-            + f"CFG scale: {body.get('cfg_scale', 7.0)}, Seed: {seed}, Size: {asked}, "
-            f"Model: {self.loaded}, Version: 1.10.1"
-        )
-        info = {
-            "prompt": body.get("prompt", ""), "negative_prompt": body.get("negative_prompt", ""),
-            "seed": seed, "all_seeds": [seed], "width": body.get("width", 512),
-            "height": body.get("height", 512), "sampler_name": sampler,
-            "cfg_scale": body.get("cfg_scale", 7.0), "steps": body.get("steps", 50),
-            "sd_model_name": self.loaded, "denoising_strength": strength,
-            "index_of_first_image": int(fault == "grid"), "infotexts": [text], "version": "1.10.1",
-        }  # fmt: skip
-        encoded = encode(out, fault if fault in ("jpeg", "webp") else "png", text)
-        images = [base64.b64encode(encoded).decode()]
-        if fault == "grid":
-            grid = encode(np.full((8, 8, 3), 99, np.uint8), "png", "")
-            images.insert(0, base64.b64encode(grid).decode())
-        images = {"no_image": [], "bad_base64": ["%%%"]}.get(fault, images)
-        echo = {key: value for key, value in body.items() if key != "init_images"}
-        return {"images": images, "parameters": echo, "info": json.dumps(info)}
-
-    def sampler_used(self, body: Any) -> str:
-        """The real server's choice: an unknown name becomes DPM++ 2M, without a word."""
-        name = body.get("sampler_name") or body.get("sampler_index") or "Euler"
-        return name if name in {s["name"] for s in self.sampler_list()} else "DPM++ 2M"
-
-
-def idle_state() -> dict[str, Any]:
-    """The state of GET progress when nothing runs."""
-    return {
-        "skipped": False, "interrupted": False, "stopping_generation": False, "job": "",
-        "job_count": 0, "job_timestamp": "0", "job_no": 0, "sampling_step": 0, "sampling_steps": 0,
-    }  # fmt: skip
-
-
-def model_entry(name: str) -> dict[str, Any]:
-    """An entry of sd-models."""
-    short = f"{zlib.crc32(name.encode()):010x}"
-    return {
-        "title": f"{name}.safetensors [{short}]", "model_name": name, "hash": short, "sha256": None,
-        "filename": f"/opt/webui/models/Stable-diffusion/{name}.safetensors", "config": None,
-    }  # fmt: skip
-
-
-def scheduler_list() -> Any:
-    """The answer of GET schedulers."""
-    return [
-        {"name": n, "label": label, "aliases": None, "default_rho": -1.0, "need_inner_model": False}
-        for n, label in SCHEDULERS.items()
-    ]
-
-
-def schedule_used(body: Any) -> str:
-    """An unknown schedule becomes Automatic, without a word."""
-    wanted = body.get("scheduler") or "automatic"
-    return SCHEDULERS.get(wanted, wanted if wanted in SCHEDULERS.values() else "Automatic")
-
-
-def validate(body: Any) -> None:
-    """The 422 of wrong types and the 500 of values that the real server trips over."""
-    if not isinstance(body, dict):
-        raise HTTPError(422, {"detail": [{"loc": ["body"], "msg": "field required", "type": "m"}]})
-    wrong = [("integer", n) for n in INTEGERS if not number(body.get(n, 0), whole=True)]
-    wrong += [("float", n) for n in NUMBERS if not number(body.get(n, 0), whole=False)]
-    if wrong:
-        kind, name = wrong[0]
-        message = f"value is not a valid {kind}"
-        entry = {"loc": ["body", name], "msg": message, "type": f"type_error.{kind}"}
-        raise HTTPError(422, {"detail": [entry]})
-    if body.get("prompt", "") is None:
-        raise server_exception("AssertionError", "")
-    if body.get("steps", 50) == 0:
-        raise server_exception("ZeroDivisionError", "division by zero")
-    for script in body.get("alwayson_scripts") or {}:
-        raise http_exception(422, f"Script {script!r} not found")
-
-
-def number(value: Any, whole: bool) -> bool:
-    """Whether pydantic would take it."""
-    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-
-
-# --- HTTP ---------------------------------------------------------------------------------------
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each answer waits 40 ms for the client's ACK
-    server_owner: A1111Server
-
-    def do_GET(self) -> None:
-        self.respond("GET", None)
-
-    def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        try:
-            body = json.loads(raw) if raw else None
-        except ValueError:
-            body = None
-        self.respond("POST", body)
-
-    def respond(self, method: str, body: Any) -> None:
-        owner = self.server_owner
-        owner.requests.append((method, self.path, body))
-        try:
-            self.check_auth(owner)
-            self.send(200, owner.answer(method, self.path, body))
-        except HTTPError as error:
-            self.send(error.status, error.body)
-        except ConnectionAbortedError:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-
-    def check_auth(self, owner: A1111Server) -> None:
-        """401 without WWW-Authenticate, as the real one; only /sdapi is guarded."""
-        if not owner.auth or not self.path.startswith("/sdapi/"):
-            return
-        sent = self.headers.get("Authorization")
-        if not sent:
-            raise http_exception(401, "Not authenticated")
-        if sent != "Basic " + base64.b64encode(owner.auth.encode()).decode():
-            raise http_exception(401, "Incorrect username or password")
-
-    def send(self, status: int, body: Any) -> None:
-        text = isinstance(body, str)
-        data = body.encode() if text else json.dumps(body).encode()
-        kind = "application/json"
-        if text:
-            kind = "text/html" if body.startswith("<") else "text/plain; charset=utf-8"
-        try:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-        except OSError:
-            self.close_connection = True  # the client is gone; the job was done all the same
-
-    def log_message(self, *_: object) -> None:
-        """Quiet; ``requests`` has everything."""
+    def acting_units(self, args: list[dict[str, Any]]) -> Any:
+        """The ControlNet units that act."""
+        forge = self.flavour in ("forge", "reforge")
+        return control.acting(args, self.controlnet or [], self.units, self.loaded or "", forge)
 
 
 def main() -> None:

@@ -100,20 +100,20 @@ def test_faults_become_sentences_and_are_not_repeated(fault: str, words: str) ->
         assert len(server.jobs) == 1
 
 
-def test_nan_once_is_tried_with_another_seed() -> None:
+def test_nan_is_tried_with_the_same_seed_and_then_another() -> None:
     warnings: list[str] = []
-    with A1111Server(["nan"]) as server:
-        answer = Client(server.address).img2img(JOB, warn=warnings.append)
-        assert [job["seed"] for job in server.jobs] == [7, 8]
-    assert answer.seed == 8
-    assert len(warnings) == 1 and "another seed" in warnings[0]
-
-
-def test_nan_twice_is_an_error_with_advice() -> None:
     with A1111Server(["nan", "nan"]) as server:
+        answer = Client(server.address).img2img(JOB, warn=warnings.append)
+        assert [job["seed"] for job in server.jobs] == [7, 7, 8]
+    assert answer.seed == 8
+    assert len(warnings) == 2 and "the same seed" in warnings[0] and "another" in warnings[1]
+
+
+def test_nan_three_times_is_an_error_with_advice() -> None:
+    with A1111Server(["nan"] * 3) as server:
         with pytest.raises(StageError, match="--no-half-vae"):
             Client(server.address).img2img(JOB)
-        assert len(server.jobs) == 2
+        assert len(server.jobs) == 3
 
 
 @pytest.mark.parametrize("fault", ["html502", "html504", "reset"])

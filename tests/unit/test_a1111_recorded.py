@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gs_diffusion_addon.core import a1111_names as names
 from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111_errors import NanFault, fault
 from gs_diffusion_addon.core.errors import MissingError, StageError
@@ -71,11 +72,11 @@ def test_errors(name: str, kind: type, words: str) -> None:
 def test_lists() -> None:
     samplers, schedulers = recorded("get_samplers"), recorded("get_schedulers")
     lists = samplers["response"], schedulers["response"]
-    assert wire.resolve_sampler("DPM++ 2M", "Karras", *lists) == ("DPM++ 2M", "Karras")
-    assert wire.resolve_sampler("DDIM CFG++", "Beta", *lists) == ("DDIM CFG++", "Beta")
-    assert wire.resolve_sampler("Euler SGMUniform", "", *lists) == ("Euler", "SGM Uniform")
+    assert names.resolve_sampler("DPM++ 2M", "Karras", *lists) == ("DPM++ 2M", "Karras")
+    assert names.resolve_sampler("DDIM CFG++", "Beta", *lists) == ("DDIM CFG++", "Beta")
+    assert names.resolve_sampler("Euler SGMUniform", "", *lists) == ("Euler", "SGM Uniform")
     models = recorded("get_sd_models")["response"]
-    assert wire.resolve_checkpoint("5eec46fa7a", models)[1] == "tiny-sd15"
+    assert names.resolve_checkpoint("5eec46fa7a", models)[1] == "tiny-sd15"
     pulse = wire.read_pulse(recorded("get_progress_idle")["response"])
     assert pulse.idle and not pulse.interrupted
 

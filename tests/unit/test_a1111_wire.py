@@ -8,14 +8,16 @@ import string
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gs_diffusion_addon.core import a1111_names as names
 from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111_errors import LostAnswer, NanFault, fault
 from gs_diffusion_addon.core.errors import GsdError, InputError, MissingError, StageError
-from tests.servers import a1111_server as server
+from tests.servers import a1111_data as server
 from tests.servers.pictures import encode
 
 SAMPLERS = [{"name": n, "aliases": a.split()} for n, a in server.SAMPLERS.items()]
@@ -85,7 +87,7 @@ def test_any_address_is_normal_or_refused(text: str) -> None:
     ],
 )
 def test_samplers_of_servers_with_a_scheduler_list(asked: tuple, found: tuple) -> None:
-    assert wire.resolve_sampler(*asked, SAMPLERS, SCHEDULERS) == found
+    assert names.resolve_sampler(*asked, SAMPLERS, SCHEDULERS) == found
 
 
 @pytest.mark.parametrize(
@@ -98,30 +100,30 @@ def test_samplers_of_servers_with_a_scheduler_list(asked: tuple, found: tuple) -
     ],
 )
 def test_samplers_of_older_servers(asked: tuple, found: tuple) -> None:
-    assert wire.resolve_sampler(*asked, OLD_SAMPLERS, None) == found
+    assert names.resolve_sampler(*asked, OLD_SAMPLERS, None) == found
 
 
 @pytest.mark.parametrize("asked", [("Nope", "Karras"), ("DPM++ 2M", "Nope"), ("Nope Karras", "")])
 def test_unknown_samplers_are_refused_with_the_choices(asked: tuple) -> None:
     with pytest.raises(InputError, match=r"Euler a|SGM Uniform"):
-        wire.resolve_sampler(*asked, SAMPLERS, SCHEDULERS)
+        names.resolve_sampler(*asked, SAMPLERS, SCHEDULERS)
 
 
 def test_checkpoints_by_title_name_file_and_hash() -> None:
     models = [server.model_entry("v1-5"), server.model_entry("sd_xl")]
     title = models[1]["title"]
     for name in (title, "sd_xl", "SD_XL.safetensors", models[1]["hash"], title.split(" [")[0]):
-        assert wire.resolve_checkpoint(name, models) == (title, "sd_xl")
+        assert names.resolve_checkpoint(name, models) == (title, "sd_xl")
     with pytest.raises(InputError, match="v1-5, sd_xl"):
-        wire.resolve_checkpoint("sd_x", models)
-    assert wire.same_checkpoint("a.safetensors", "a.safetensors [0123]")
-    assert not wire.same_checkpoint("a.safetensors", "b.safetensors")
+        names.resolve_checkpoint("sd_x", models)
+    assert names.same_checkpoint("a.safetensors", "a.safetensors [0123]")
+    assert not names.same_checkpoint("a.safetensors", "b.safetensors")
 
 
 # --- answers ------------------------------------------------------------------------------------
 
 JOB = wire.Job(b"png", 64, 64, "a head", "", 7, 30, 7.0, 0.5, "DPM++ 2M", "Karras")
-PICTURE = base64.b64encode(encode(server.np.full((64, 64, 3), 90, "uint8"), "png", "x")).decode()
+PICTURE = base64.b64encode(encode(np.full((64, 64, 3), 90, "uint8"), "png", "x")).decode()
 
 
 def answer(images: Any = None, **info: Any) -> dict[str, Any]:

@@ -15,24 +15,23 @@ drown.
 from __future__ import annotations
 
 import importlib
-import time
-from collections.abc import Iterable
-from pathlib import Path
+import threading
 from types import ModuleType
+from typing import Any
 
-import numpy as np
-
-from ...core.errors import InputError, StageError
+from ...core.errors import InputError
 from ...core.events import Emit
-from ...core.orbit import plan_keys
-from ...core.run import Run, read_json, write_bytes, write_json
-from ...core.settings import Settings
-from ..images import GRAY, Bytes, over, read_rgb, read_rgba, to_bytes, write_png
-from .backend import Report, Stylizer
-from .collage import Layout, Page, compose, cut, plan_layout, plan_pages
+from ...core.run import Run
+from ...core.settings import Settings, at_iteration
+from .backend import Stylizer
+from .collage import Page
+from .pool import Pool, Task
+from .sources import backdrop, checked
+from .stage import Stage
+
+__all__ = ["backdrop", "checked", "module_of", "run_stage", "start_all", "wants_independent"]
 
 STYLIZERS = ("preview", "a1111")
-Color = tuple[float, float, float]
 
 
 def module_of(name: str) -> ModuleType:
@@ -48,12 +47,53 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     Writes iterK/input, output, keys and independent. What is there already is kept: a page that
     came back is never asked for twice. Raises GsdError.
     """
-    stage = _Stage(run, settings, emit)
-    for page in plan_pages(plan_keys(settings), settings.sides):
-        stage.restyle_page(page)
-    if wants_independent(settings):
-        for k in range(settings.views):
-            stage.restyle_alone(k)
+    settings = at_iteration(settings, run.iteration)
+    emit = _one_at_a_time(emit)
+    alone = list(range(settings.views)) if wants_independent(settings) else []
+    module = module_of(settings.stylizer)
+    stage = Stage(run, settings, emit, module.ENLARGE, alone)
+    if stage.sequential:
+        rounds = [[_page_task(stage, page)] for page in stage.pages()]
+    else:
+        rounds = [[_page_task(stage, page) for page in stage.pages()]]
+        if any(unit.kind == "reference" for unit in stage.units):
+            rounds = [rounds[0][:1], rounds[0][1:]]  # the others refer to the first page
+    rounds.append([_alone_task(stage, k) for k in alone])
+    pool: Pool | None = None
+    for tasks in rounds:
+        todo = [task for task in tasks if not task.work(None)]
+        if todo and pool is None:
+            # Started when the first page needs it: a finished stage resumes without a server.
+            stage.prepare()
+            pool = Pool(start_all(settings, emit), lambda m: emit("warning", message=m))
+        if pool is not None:
+            pool.run(todo)
+
+
+def start_all(settings: Settings, emit: Emit) -> list[Stylizer]:
+    """The stylizers that share the work: one, or one a server. Raises GsdError."""
+    module = module_of(settings.stylizer)
+    many = getattr(module, "start_all", None)
+    return list(many(settings, emit)) if many else [module.start(settings, emit)]
+
+
+def _page_task(stage: Stage, page: Page) -> Task:
+    return Task(f"page {page.number}", lambda stylizer: stage.restyle_page(page, stylizer))
+
+
+def _alone_task(stage: Stage, k: int) -> Task:
+    return Task(f"frame {k}", lambda stylizer: stage.restyle_alone(k, stylizer))
+
+
+def _one_at_a_time(emit: Emit) -> Emit:
+    """Several pages are worked on at once; whoever listens hears one event after the other."""
+    lock = threading.Lock()
+
+    def quietly(event: str, **fields: Any) -> None:
+        with lock:
+            emit(event, **fields)
+
+    return quietly
 
 
 def wants_independent(settings: Settings) -> bool:
@@ -61,159 +101,3 @@ def wants_independent(settings: Settings) -> bool:
     if settings.compare_independent == "auto":
         return settings.stylizer == "preview"
     return settings.compare_independent == "yes"
-
-
-def backdrop(sources: Iterable[Bytes]) -> Color:
-    """The plain color behind ``sources`` ((H, W, 4) uint8): halfway from gray to their mean."""
-    total, weight = np.zeros(3), 0.0
-    for rgba in sources:
-        alpha = rgba[..., 3].astype(np.float64) / 255
-        total += np.einsum("hwc,hw->c", rgba[..., :3].astype(np.float64) / 255, alpha)
-        weight += float(alpha.sum())
-    color = np.array(GRAY) if weight == 0 else (total / weight + GRAY) / 2
-    red, green, blue = (round(float(c), 4) for c in color)
-    return red, green, blue
-
-
-class _Stage:
-    """The state of one pass: what is done, and the stylizer once it is needed."""
-
-    def __init__(self, run: Run, settings: Settings, emit: Emit) -> None:
-        self.run, self.settings, self.emit = run, settings, emit
-        self.module = module_of(settings.stylizer)
-        self.frames = plan_keys(settings)
-        height, width = read_rgba(run.source(self.frames[0])).shape[:2]
-        self.layout = plan_layout(
-            width, height, settings.sides, settings.page_size, self.module.ENLARGE
-        )
-        self._stylizer: Stylizer | None = None
-        self._backdrop: Color | None = None
-        wanted = [run.key(k) for k in self.frames]
-        if wants_independent(settings):
-            wanted += [self.alone(k) for k in range(settings.views)]
-        self.total = len(wanted)
-        self.first = self.done = sum(path.exists() for path in wanted)
-        self.shown = float(self.done)
-        self.began = time.monotonic()
-
-    def alone(self, k: int) -> Path:
-        """Ring 0's frame restyled on its own."""
-        return self.run.independent / f"r_{k}.png"
-
-    @property
-    def stylizer(self) -> Stylizer:
-        """Started when the first page needs it: a finished stage resumes without a server."""
-        if self._stylizer is None:
-            self._stylizer = self.module.start(self.settings, self.emit)
-        return self._stylizer
-
-    @property
-    def backdrop(self) -> Color:
-        """The iteration's backdrop; written down, since resuming must find the same."""
-        path = self.run.input / "backdrop.json"
-        if self._backdrop is None and not path.exists():
-            color = backdrop(checked(self.run.source(k), self.layout) for k in self.frames)
-            write_json(path, {"color": color})
-        if self._backdrop is None:
-            red, green, blue = read_json(path)["color"]
-            self._backdrop = (red, green, blue)
-        return self._backdrop
-
-    def restyle_page(self, page: Page) -> None:
-        """Have a page restyled and cut its keys, as far as either is still to be done."""
-        if all(self.run.key(k).exists() for k in page.frames):
-            return
-        for k, pixels in zip(page.frames, cut(page, self.layout, self.output(page)), strict=True):
-            if not self.run.key(k).exists():
-                write_png(self.run.key(k), pixels)
-                self.finished(self.run.key(k), frame=k)
-
-    def output(self, page: Page) -> Bytes:
-        """The restyled page: from the disk, else from the stylizer."""
-        path = self.run.output / f"{page.number:05d}-input{page.number}.png"
-        width, height = page.size(self.layout)
-        if path.exists():
-            pixels = read_rgb(path)
-            if pixels.shape[:2] != (height, width):
-                raise StageError(
-                    f"{path} is {pixels.shape[1]}x{pixels.shape[0]} pixels instead of "
-                    f"{width}x{height}; delete it to have it made again."
-                )
-            return pixels
-        styled = self.stylizer(
-            self.input(page), (page.columns, page.rows), self.reporter(len(page.frames))
-        )
-        write_png(path, styled.pixels, styled.text)
-        self.emit("frame_done", page=page.number, path=self.relative(path))
-        return styled.pixels
-
-    def input(self, page: Page) -> Bytes:
-        """The page to restyle, from the disk or made of its sources."""
-        path = self.run.input / f"input{page.number}.png"
-        if path.exists():
-            return read_rgb(path)
-        sheet = self.compose(page)
-        write_png(path, sheet, {"frames": " ".join(str(k) for k in page.frames)})
-        return sheet
-
-    def compose(self, page: Page) -> Bytes:
-        """The sources of a page on the backdrop."""
-        pictures = [
-            to_bytes(over(checked(self.run.source(k), self.layout), self.backdrop))
-            for k in page.frames
-        ]
-        return compose(page, self.layout, pictures, self.backdrop)
-
-    def restyle_alone(self, k: int) -> None:
-        """Restyle one frame of ring 0 as a page of its own, at the size it has in a collage."""
-        path = self.alone(k)
-        if path.exists():
-            return
-        if self.settings.sides == 1 and self.run.key(k).exists():
-            write_bytes(path, self.run.key(k).read_bytes())  # that page was the same
-        else:
-            page = Page(0, (k,), 1, 1)
-            styled = self.stylizer(self.compose(page), (1, 1), self.reporter(1))
-            write_png(path, cut(page, self.layout, styled.pixels)[0], styled.text)
-        self.finished(path, frame=k)
-
-    def finished(self, path: Path, frame: int) -> None:
-        """Report a finished picture."""
-        self.done += 1
-        self.emit("frame_done", frame=frame, path=self.relative(path))
-        self.report(0.0, None, image=self.relative(path))
-
-    def reporter(self, count: int) -> Report:
-        """Reports a page of ``count`` frames while it is worked on."""
-
-        def report(share: float, eta: float | None) -> None:
-            self.report(share * count, eta)
-
-        return report
-
-    def report(self, extra: float, eta: float | None, **fields: str) -> None:
-        """Progress in frames, ``extra`` not whole yet; ``eta`` counts while no pace is known."""
-        # Cutting a page's keys comes after all of it was restyled; the bar does not go back for it.
-        self.shown = max(self.shown, self.done + extra)
-        made = self.shown - self.first
-        if made > 0:
-            eta = (time.monotonic() - self.began) / made * (self.total - self.shown)
-        self.emit(
-            "progress", done=round(self.shown, 2), total=self.total, unit="frames",
-            eta=None if eta is None else round(eta, 1), **fields,
-        )  # fmt: skip
-
-    def relative(self, path: Path) -> str:
-        """As events name it."""
-        return path.relative_to(self.run.root).as_posix()
-
-
-def checked(path: Path, layout: Layout) -> Bytes:
-    """Read a source (H, W, 4) uint8 of the layout's frame size. Raises InputError."""
-    rgba = read_rgba(path)
-    if rgba.shape[:2] != (layout.height, layout.width):
-        raise InputError(
-            f"{path} has {rgba.shape[1]}x{rgba.shape[0]} pixels, the first frame "
-            f"{layout.width}x{layout.height}."
-        )
-    return rgba

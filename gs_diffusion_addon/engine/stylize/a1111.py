@@ -1,131 +1,291 @@
-"""Stable Diffusion on an Automatic1111 server as a stylizer: one img2img a page."""
+"""Stable Diffusion on Automatic1111 servers as a stylizer: one img2img a page."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import signal
 import threading
-from collections.abc import Iterator
+from dataclasses import dataclass
 
-from ...core.a1111 import Client
+import numpy as np
+
+from ...core.a1111 import Client, addresses
+from ...core.a1111_control import parse_control, resolve_model, unit_body
+from ...core.a1111_flavours import Flavour
+from ...core.a1111_lists import ControlLists
+from ...core.a1111_names import check_loras, lora_names, resolve_checkpoint, same_model
 from ...core.a1111_wire import Answer, Job, Pulse
-from ...core.errors import GsdError, InputError, Interrupted, StageError
+from ...core.errors import GsdError, InputError, MissingError, StageError
 from ...core.events import Emit
 from ...core.settings import Settings
 from ..images import Bytes, decode_rgb, encode_png
-from .backend import Report, Styled, Stylizer
+from .backend import NO_HINTS, Hints, Report, Styled, Stylizer
+from .pool import stoppable
 
 ENLARGE = True
 BLACK_LEVEL = 8  # of 255: what a server sends in place of NaNs and of censored pictures
+RETURN_SECONDS = 120.0  # how long a lone server that went away is waited for
 
 
 def check(settings: Settings) -> str | None:
-    """What keeps the server from restyling with these settings, in a sentence, or None."""
-    try:
-        client = Client(settings.server, settings.server_timeout)
-        client.loaded_model()
-        client.resolve_sampler(settings.sampler, settings.scheduler)
-    except GsdError as error:
-        return str(error)
-    return None
+    """What keeps the servers from restyling with these settings, in a sentence, or None."""
+    problems = []
+    for address in addresses(settings.server):
+        try:
+            client = _client(settings, address)
+            client.loaded_model()
+            _resolve(client, settings)
+            return None  # one is enough: start_all goes on without the others
+        except GsdError as error:
+            problems.append(str(error))
+    return problems[0]
 
 
 def start(settings: Settings, emit: Emit) -> Stylizer:
-    """Connect, resolve the sampler's names and load the model. Raises GsdError."""
-    client = Client(settings.server, settings.server_timeout)
-    sampler, scheduler = client.resolve_sampler(settings.sampler, settings.scheduler)
-    emit("phase", message=f"Preparing the diffusion model at {client.address}")
-    model = client.use_model(settings.checkpoint)
-    emit("phase", message=f"Restyling with {model} at {client.address}")
+    """The first of :func:`start_all`."""
+    return start_all(settings, emit)[0]
+
+
+def start_all(settings: Settings, emit: Emit) -> list[Stylizer]:
+    """Connect to every server, resolve all names and load the models, on all at once.
+
+    Servers that are not there are left out with a warning, as long as one is. Raises GsdError.
+    """
     told: set[str] = set()
+    lock = threading.Lock()
 
     def warn(message: str) -> None:
-        if message not in told:
+        with lock:
+            new = message not in told
             told.add(message)
+        if new:
             emit("warning", message=message)
 
     if not settings.prompt.strip():
         warn("The prompt is empty, so the diffusion model is free to draw anything.")
+    found: dict[str, _Server | GsdError] = {}
 
-    def stylize(page: Bytes, grid: tuple[int, int], report: Report) -> Styled:
-        job = _job(settings, page, sampler, scheduler)
+    def begin(address: str) -> None:
+        try:
+            found[address] = _begin(_client(settings, address), settings, emit, warn)
+        except GsdError as error:
+            found[address] = error
+
+    wanted = addresses(settings.server)
+    threads = [threading.Thread(target=begin, args=(a,), daemon=True) for a in wanted]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    servers: list[_Server] = []
+    for address in wanted:
+        outcome = found[address]
+        if isinstance(outcome, _Server):
+            servers.append(outcome)
+        elif isinstance(outcome, MissingError) and len(wanted) > 1:
+            warn(f"{outcome} The other servers do its work.")
+        else:
+            raise outcome
+    if not servers:
+        raise next(o for o in found.values() if isinstance(o, GsdError))
+    _agree(servers)
+    if len(servers) == 1:
+        servers[0].client.patience = RETURN_SECONDS
+    return list(servers)
+
+
+def _client(settings: Settings, address: str) -> Client:
+    return Client(address, settings.server_timeout, settings.server_verify)
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the settings' names are on one server."""
+
+    flavour: Flavour
+    sampler: str
+    scheduler: str | None
+    controls: ControlLists | None
+    refiner: str
+
+
+def _resolve(client: Client, settings: Settings) -> _Names:
+    flavour = client.flavour()
+    prompts = settings.prompt + settings.negative_prompt
+    needs = {
+        "--control": bool(parse_control(settings.control)),
+        "--vae": bool(settings.vae),
+        "--refiner": bool(settings.refiner),
+        "--checkpoint": bool(settings.checkpoint),
+        "<lora:…>": bool(lora_names(prompts)),
+    }
+    if lacking := flavour.lacks(needs):
+        raise InputError(
+            f"The server at {client.address} is {flavour.name}, which does not do {lacking}; do "
+            "without it, or use an Automatic1111 server."
+        )
+    if flavour.most_steps and settings.diffusion_steps > flavour.most_steps:
+        raise InputError(
+            f"A {flavour.name} server takes {flavour.most_steps} steps at most; lower "
+            "--diffusion-steps."
+        )
+    sampler, scheduler = client.resolve_sampler(settings.sampler, settings.scheduler)
+    if needs["<lora:…>"]:
+        check_loras(prompts, client.loras() or [])
+    controls = client.control_lists() if needs["--control"] else None
+    if controls and len(parse_control(settings.control)) > controls.units:
+        raise InputError(
+            f"The server at {client.address} heeds {controls.units} ControlNet units and drops "
+            "further ones: raise their number in its ControlNet settings, or shorten --control."
+        )
+    refiner = resolve_checkpoint(settings.refiner, client.models())[0] if settings.refiner else ""
+    return _Names(flavour, sampler, scheduler, controls, refiner)
+
+
+def _begin(client: Client, settings: Settings, emit: Emit, warn) -> _Server:
+    names = _resolve(client, settings)
+    emit("phase", message=f"Preparing the diffusion model at {client.address}")
+    model = client.use_model(settings.checkpoint)
+    client.use_vae(settings.vae)
+    if names.refiner and same_model(names.refiner, model):
+        raise InputError(f"The refiner {settings.refiner!r} is the diffusion model itself.")
+    models = {}
+    if names.controls:
+        for unit in parse_control(settings.control):
+            lists = names.controls
+            models[unit] = resolve_model(unit, lists.models, model, lists.defaults)
+    emit("phase", message=f"Restyling with {model} at {client.address}")
+    return _Server(client, settings, names, model, models, warn)
+
+
+def _agree(servers: list[_Server]) -> None:
+    first = servers[0]
+    for other in servers[1:]:
+        if not same_model(first.model, other.model):
+            raise InputError(
+                f"The servers have different models loaded ({first.model} at "
+                f"{first.client.address}, {other.model} at {other.client.address}), so their pages "
+                "would not fit together: name one with --checkpoint."
+            )
+
+
+class _Server:
+    """One server with all names resolved, as a stylizer."""
+
+    def __init__(self, client, settings, names, model, models, warn) -> None:
+        self.client: Client = client
+        self.settings: Settings = settings
+        self.names: _Names = names
+        self.model: str = model
+        self.models = models
+        self.warn = warn
+
+    def __call__(
+        self, page: Bytes, grid: tuple[int, int], report: Report, hints: Hints = NO_HINTS
+    ) -> Styled:
+        job = self.job(page, hints)
 
         def hear(pulse: Pulse) -> None:
             if not pulse.idle:
                 report(pulse.fraction, pulse.eta or None)
 
-        with _stoppable():
-            answer = client.img2img(job, hear, warn)
+        with stoppable():
+            answer = self.client.img2img(job, hear, self.warn)
         for note in answer.notes:
-            warn(note)
-        return Styled(picture_of(answer, page), _text(settings, answer, model))
+            self.warn(note)
+        return Styled(
+            picture_of(answer, page, job), _text(self.settings, answer, job, self.model, self.names)
+        )
 
-    return stylize
+    def cancel(self) -> None:
+        """Stop the server's job, if it is ours."""
+        self.client.cancel()
+
+    def job(self, page: Bytes, hints: Hints) -> Job:
+        """The request for ``page``, padded to the sizes that the server can do."""
+        s, flavour = self.settings, self.names.flavour
+        sent = padded(page, flavour.grain)
+        if flavour.longest and max(sent.shape[:2]) > flavour.longest:
+            raise InputError(
+                f"A {flavour.name} server takes pictures of {flavour.longest} pixels at most; "
+                f"lower --page-size to {flavour.longest}."
+            )
+        style = self.names.controls.style if self.names.controls else flavour
+        units = tuple(
+            unit_body(
+                unit,
+                self.models[unit],
+                encode_png(padded(picture, flavour.grain)),
+                style.capital_none,
+            )
+            for unit, picture in hints.controls
+        )
+        mask = None
+        if hints.mask is not None:
+            mask = encode_png(padded(np.dstack([hints.mask] * 3), flavour.grain))
+        return Job(
+            picture=encode_png(sent),
+            width=sent.shape[1],
+            height=sent.shape[0],
+            prompt=f"{s.prompt}, {hints.view}" if hints.view else s.prompt,
+            negative_prompt=s.negative_prompt,
+            seed=s.seed,  # the same for every page, so that they come out alike
+            steps=s.diffusion_steps,
+            cfg_scale=s.cfg_scale,
+            strength=s.strength,
+            sampler=self.names.sampler,
+            scheduler=self.names.scheduler,
+            mask=mask,
+            units=units,
+            refiner=self.names.refiner,
+            refiner_switch=s.refiner_switch,
+            model=self.model,
+        )
 
 
-def picture_of(answer: Answer, page: Bytes) -> Bytes:
-    """The answer's picture (H, W, 3) uint8; raises StageError if it is black or of another size."""
+def padded(page: Bytes, grain: int) -> Bytes:
+    """``page`` with its border repeated to the right and below up to multiples of ``grain``."""
+    more = [-side % grain for side in page.shape[:2]]
+    if not any(more):
+        return page
+    return np.pad(page, ((0, more[0]), (0, more[1]), (0, 0)), mode="edge")
+
+
+def picture_of(answer: Answer, page: Bytes, job: Job | None = None) -> Bytes:
+    """The answer's picture (H, W, 3) uint8, cut to the page's size if the page was padded.
+
+    Raises StageError if it is black or of another size than asked for.
+    """
+    width, height = (job.width, job.height) if job else (page.shape[1], page.shape[0])
     try:
         pixels = decode_rgb(answer.picture)
     except InputError as error:
         raise StageError(f"The server's picture is damaged: {error}") from None
-    if pixels.shape != page.shape:
+    if pixels.shape[:2] != (height, width):
         raise StageError(
             f"The server sent {pixels.shape[1]}x{pixels.shape[0]} pixels where "
-            f"{page.shape[1]}x{page.shape[0]} were asked for."
+            f"{width}x{height} were asked for."
         )
     if int(pixels.max()) < BLACK_LEVEL <= int(page.max()):
         raise StageError(
             "The server sent a black picture: start it with --no-half-vae and without "
             "--disable-nan-check, or switch off its safety filter extension."
         )
-    return pixels
+    return np.ascontiguousarray(pixels[: page.shape[0], : page.shape[1]])
 
 
-def _job(settings: Settings, page: Bytes, sampler: str, scheduler: str | None) -> Job:
-    return Job(
-        picture=encode_png(page),
-        width=page.shape[1],
-        height=page.shape[0],
-        prompt=settings.prompt,
-        negative_prompt=settings.negative_prompt,
-        seed=settings.seed,  # the same for every page, so that they come out alike
-        steps=settings.diffusion_steps,
-        cfg_scale=settings.cfg_scale,
-        strength=settings.strength,
-        sampler=sampler,
-        scheduler=scheduler,
-    )
-
-
-def _text(settings: Settings, answer: Answer, model: str) -> dict[str, str]:
+def _text(
+    settings: Settings, answer: Answer, job: Job, model: str, names: _Names
+) -> dict[str, str]:
     """``parameters`` is where A1111 itself keeps it, so its PNG Info page reads our files."""
+    units = [{k: v for k, v in unit.items() if k != "image"} for unit in job.units]
     return {
         "parameters": answer.infotext,
-        "prompt": settings.prompt,
+        "prompt": job.prompt,
         "negative_prompt": settings.negative_prompt,
         "seed": str(answer.seed),
         "model": model,
         "stylizer": "a1111",
+        "server": names.flavour.name,
+        "control": json.dumps(units),
         "info": json.dumps(dict(answer.info)),
     }
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM raise Interrupted meanwhile, so that the server's job stops before we do."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_number: int, _frame: object) -> None:
-        raise Interrupted("Stopped while the server was working.")
-
-    names = [n for n in ("SIGTERM", "SIGBREAK") if hasattr(signal, n)]
-    before = {n: signal.signal(getattr(signal, n), stop) for n in names}
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)

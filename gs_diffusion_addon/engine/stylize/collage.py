@@ -9,7 +9,7 @@ down.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,15 +97,22 @@ def plan_pages(frames: Sequence[int], sides: int) -> list[Page]:
 
 
 def compose(
-    page: Page, layout: Layout, pictures: Sequence[Bytes], background: Sequence[float]
+    page: Page,
+    layout: Layout,
+    pictures: Sequence[Bytes],
+    background: Sequence[float],
+    scale: Callable[[Bytes, int, int], Bytes] = resized,
 ) -> Bytes:
-    """Lay ``pictures`` ((H, W, 3) uint8, one a frame of ``page``) into a page (H, W, 3) uint8."""
+    """Lay ``pictures`` ((H, W, 3) uint8, one a frame of ``page``) into a page (H, W, 3) uint8.
+
+    ``scale`` resamples a picture to a width and height.
+    """
     width, height = page.size(layout)
     sheet = np.empty((height, width, 3), np.uint8)
     sheet[:] = to_bytes(background)
     for place, picture in enumerate(pictures):
         x, y = _corner(page, layout, place)
-        sheet[y : y + layout.inner_height, x : x + layout.inner_width] = resized(
+        sheet[y : y + layout.inner_height, x : x + layout.inner_width] = scale(
             picture, layout.inner_width, layout.inner_height
         )
     return sheet

@@ -18,7 +18,7 @@ from ...core.events import Emit
 from ...core.settings import Settings
 from ..images import Bytes, Floats, read_rgba, to_bytes
 from ..parallel import thread_count
-from .backend import Report, Styled, Stylizer
+from .backend import NO_HINTS, Hints, Report, Styled, Stylizer
 
 ENLARGE = False
 PRESETS = Path(__file__).parent / "presets"
@@ -45,7 +45,12 @@ def start(settings: Settings, emit: Emit) -> Stylizer:
     picture = None if isinstance(style, int) else Image.fromarray(material(read_rgba(style)))
     emit("warning", message=NOT_DIFFUSION.format(style=repr(settings.style)))
 
-    def stylize(page: Bytes, grid: tuple[int, int], report: Report) -> Styled:
+    if settings.control.strip() not in ("", "none"):
+        emit("warning", message="The preview stylizer cannot follow --control; it goes without.")
+
+    def stylize(
+        page: Bytes, grid: tuple[int, int], report: Report, hints: Hints = NO_HINTS
+    ) -> Styled:
         if isinstance(style, int):
             styled = _numbered(engine, page, style)
         else:
