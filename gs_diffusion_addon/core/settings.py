@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from .errors import InputError
+from .settings_propagate import PropagateSettings
 from .values import Knob, Ring, parse_rings, parse_size, parse_split
 
 Scalar = Union[str, int, float, bool]
@@ -25,7 +26,7 @@ def _knob(default: Any, help: str, group: str, stages: str = "", **more: Any) ->
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(PropagateSettings):
     """All settings of a run; immutable, validated by :func:`validate`, stored in run.json."""
 
     # --- model and turntable
@@ -244,27 +245,6 @@ class Settings:
         unit="s",
         low=1.0,
         high=86400.0,
-        advanced=True,
-    )
-
-    # --- propagate
-    propagator: str = _knob(
-        "auto",
-        "reproject carries the keyframes to all frames on Blender's exact geometry; none restyles "
-        "every frame and leaves them as they come",
-        "propagate",
-        "stylize propagate",
-        choices=("auto", "reproject", "none"),
-    )
-    sharpness: float = _knob(
-        8.0,
-        "how strongly a surface point prefers the keyframe that faces it; high is crisp with "
-        "visible "
-        "borders, low is smooth",
-        "propagate",
-        "propagate",
-        low=0.0,
-        high=64.0,
         advanced=True,
     )
 
