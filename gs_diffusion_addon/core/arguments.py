@@ -92,7 +92,7 @@ def build() -> Parser:
         "check", help="what is installed and reachable, and what to do about it"
     )
     check.add_argument("--json", action="store_true", help="as JSON")
-    add_settings(check, groups=("stylize", "machine"))
+    add_settings(check, groups=("stylize", "propagate", "machine"))
     return parser
 
 
