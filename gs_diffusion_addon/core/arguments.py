@@ -97,7 +97,7 @@ def build() -> Parser:
         "check", help="what is installed and reachable, and what to do about it"
     )
     check.add_argument("--json", action="store_true", help="as JSON")
-    add_settings(check, groups=("stylize", "trainers", "machine"))
+    add_settings(check, groups=("stylize", "propagate", "trainers", "machine"))
     return parser
 
 

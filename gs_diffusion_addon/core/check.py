@@ -39,7 +39,7 @@ def everything(settings: Settings) -> list[Finding]:
         program(settings, "brush", "Brush"),
         program(settings, "opensplat", "OpenSplat"),
         server(settings),
-        ebsynth(),
+        ebsynth(settings),
     ]
 
 
@@ -186,13 +186,15 @@ def server(settings: Settings) -> Finding:
     return Finding(name, False, f"no answer at {a1111.masked(settings.server)}", problems[0])
 
 
-def ebsynth() -> Finding:
-    """The EbSynth command line (its use as a propagator is not built yet; it is only looked
-    for).
-    """
-    found = shutil.which("ebsynth")
+def ebsynth(settings: Settings) -> Finding:
+    """The EbSynth command line, for the propagator ``ebsynth_cli``."""
+    found = shutil.which(settings.ebsynth or "ebsynth")
     if found:
-        return Finding("EbSynth", True, f"found at {found}; not used by this version")
+        return Finding("EbSynth", True, f"found at {found}; --propagator ebsynth_cli uses it")
     return Finding(
-        "EbSynth", False, "not installed", "Nothing to do: 'reproject' propagates without it."
+        "EbSynth",
+        False,
+        "the command is not installed",
+        "Nothing to do: 'reproject' propagates without it. EbSynth's own program works by "
+        "'--propagator ebsynth_folder'.",
     )

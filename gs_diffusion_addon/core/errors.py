@@ -12,6 +12,7 @@ EXIT_DONE = 0
 EXIT_INPUT = 2
 EXIT_MISSING = 3
 EXIT_STAGE = 4
+EXIT_WAITED = 5
 EXIT_INTERRUPTED = 130
 
 
@@ -43,6 +44,12 @@ class StageError(GsdError):
     exit_code = EXIT_STAGE
 
 
+class WaitError(GsdError):
+    """What a person or another program had to do was not done in the time given (exit 5)."""
+
+    exit_code = EXIT_WAITED
+
+
 class Interrupted(GsdError):
     """The user asked to stop; finished work is kept (exit 130)."""
 
@@ -56,6 +63,7 @@ def error_for_exit_code(code: int, message: str) -> GsdError:
     kinds: dict[int, type[GsdError]] = {
         EXIT_INPUT: InputError,
         EXIT_MISSING: MissingError,
+        EXIT_WAITED: WaitError,
         EXIT_INTERRUPTED: Interrupted,
     }
     return kinds.get(code, StageError)(message)

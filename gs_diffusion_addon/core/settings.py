@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from .a1111_control import parse_control
 from .errors import InputError
 from .presets import expand
+from .settings_propagate import PropagateSettings
 from .settings_stylize import StylizeKnobs, parse_later
 from .settings_trainers import TrainerSettings
 from .values import Knob, Ring, parse_rings, parse_size, parse_split
@@ -25,7 +26,7 @@ Scalar = Union[str, int, float, bool]
 
 
 @dataclass(frozen=True)
-class Settings(StylizeKnobs, TrainerSettings):
+class Settings(StylizeKnobs, PropagateSettings, TrainerSettings):
     """All settings of a run; immutable, validated by :func:`validate`, stored in run.json."""
 
     # --- model and turntable
@@ -135,27 +136,6 @@ class Settings(StylizeKnobs, TrainerSettings):
         "turntable",
         "turntable",
         path=True,
-        advanced=True,
-    )
-
-    # --- propagate
-    propagator: str = _knob(
-        "auto",
-        "reproject carries the keyframes to all frames on Blender's exact geometry; none restyles "
-        "every frame and leaves them as they come",
-        "propagate",
-        "stylize propagate",
-        choices=("auto", "reproject", "none"),
-    )
-    sharpness: float = _knob(
-        8.0,
-        "how strongly a surface point prefers the keyframe that faces it; high is crisp with "
-        "visible "
-        "borders, low is smooth",
-        "propagate",
-        "propagate",
-        low=0.0,
-        high=64.0,
         advanced=True,
     )
 

@@ -73,7 +73,10 @@ STAGES: tuple[Stage, ...] = (
         "propagate",
         (Part("worker", "engine.propagate:run_stage"),),
         lambda r, s: [r.keys, r.transforms_main, r.guides],
-        lambda r: [r.stylized, r.folder / "propagation.json"],
+        lambda r: [
+            r.stylized,
+            *(r.folder / name for name in ("propagation.json", "ebsynth", "ebsynth_cli")),
+        ],
         lambda r: [r.stylized],
         "Carrying the style to all frames",
     ),

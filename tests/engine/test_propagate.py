@@ -15,23 +15,25 @@ from gs_diffusion_addon.engine.guides import View, depth_edges, feather_map
 from gs_diffusion_addon.engine.images import read_rgb, read_rgba, to_bytes, write_png
 from gs_diffusion_addon.engine.propagate import Painted, finish
 from gs_diffusion_addon.engine.propagate.pushpull import fill
-from gs_diffusion_addon.engine.propagate.reproject import Key, KeySet, reproject
+from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject
 from tests.engine import synthetic
 
 
-def keys_of(frames, scale=1.0, color=None) -> KeySet:
-    keys = []
+def keys_of(frames, scale=1.0, color=None, mode="soft") -> KeySet:
+    views, pictures = [], []
     for frame in frames:
         view, colors, _ = synthetic.trace(frame.camera, scale)
         pixels = colors if color is None else color(view, colors)
-        keys.append(Key(view, to_bytes(pixels), feather_map(view)))
-    return KeySet.of(keys)
+        views.append(view)
+        pictures.append(to_bytes(pixels))
+    return KeySet.of(views, np.stack(pictures), mode)
 
 
 def key_ring(**more):
     return synthetic.orbit([Ring(5, 9), Ring(45, 4)], **more)
 
 
+@pytest.mark.parametrize("mode", ["soft", "hard", "hidden"])
 @pytest.mark.parametrize(
     "lens",
     [
@@ -41,27 +43,28 @@ def key_ring(**more):
     ],
     ids=["square", "shifted landscape", "portrait with wide pixels"],
 )
-def test_colors_come_back_for_every_lens(lens):
-    keys = keys_of(key_ring(**lens))
+def test_colors_come_back_for_every_lens(lens, mode):
+    keys = keys_of(key_ring(**lens), mode=mode)
     target = synthetic.orbit([Ring(12, 7)], **lens)[3]
     view, truth, _ = synthetic.trace(target.camera)
-    color, weight = reproject(view, keys, 8.0)
-    known = (weight > 0) & view.mask
+    color, label = reproject(view, keys)
+    known = (label >= 0) & view.mask
     error = np.abs(color - truth)[known]
     assert known.sum() > 0.97 * view.mask.sum()
     assert error.mean() < 0.6 / 255
-    assert np.quantile(error, 0.999) < 8 / 255
-    assert not weight[~view.mask].any()
+    # Where ball and slab touch, a sample may take a pixel of the other: one in a thousand.
+    assert np.quantile(error, 0.999) < 12 / 255
+    assert (label[~view.mask] == -1).all()
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
 def test_scale_does_not_matter(scale):
     target = synthetic.orbit([Ring(12, 7)])[3]
     view, _, _ = synthetic.trace(target.camera)
-    expected, _ = reproject(view, keys_of(key_ring()), 8.0)
+    expected, _ = reproject(view, keys_of(key_ring()))
     scaled = synthetic.orbit([Ring(12, 7)], scale=scale)[3]
     other, _, _ = synthetic.trace(scaled.camera, scale)
-    color, _ = reproject(other, keys_of(key_ring(scale=scale), scale), 8.0)
+    color, _ = reproject(other, keys_of(key_ring(scale=scale), scale))
     # A pixel on the rim may fall on the other side of a threshold in float32.
     assert np.mean(np.abs(color - expected).max(-1) > 1 / 255) < 2e-3
 
@@ -77,13 +80,14 @@ def test_far_from_the_origin():
         return View(camera, view.depth, view.normal), colors
 
     keys = [moved(f) for f in key_ring()]
-    stacked = KeySet.of([Key(v, to_bytes(c), feather_map(v)) for v, c in keys])
+    stacked = KeySet.of([v for v, _ in keys], np.stack([to_bytes(c) for _, c in keys]))
     view, truth = moved(synthetic.orbit([Ring(12, 7)])[3])
-    color, weight = reproject(view, stacked, 8.0)
-    assert np.abs(color - truth)[weight > 0].mean() < 0.6 / 255
+    color, label = reproject(view, stacked)
+    assert np.abs(color - truth)[label >= 0].mean() < 0.6 / 255
 
 
-def test_neither_background_nor_the_ball_in_front_bleeds():
+@pytest.mark.parametrize("mode", ["soft", "hard", "hidden"])
+def test_neither_background_nor_the_ball_in_front_bleeds(mode):
     """Keys on a screaming green background with a blue object and a red ball before it."""
 
     def paint(view, colors):
@@ -91,12 +95,14 @@ def test_neither_background_nor_the_ball_in_front_bleeds():
         flat = np.where(red, [1.0, 0.0, 0.0], [0.0, 0.0, 1.0])
         return np.where(view.mask[..., None], flat, [0.0, 1.0, 0.0])
 
-    keys = keys_of(synthetic.orbit([Ring(5, 9), Ring(45, 4)], size=(128, 128)), color=paint)
+    keys = keys_of(
+        synthetic.orbit([Ring(5, 9), Ring(45, 4)], size=(128, 128)), color=paint, mode=mode
+    )
     for target in synthetic.orbit([Ring(15, 6)], size=(128, 128)):
         view, _, which = synthetic.trace(target.camera)
-        color, weight = reproject(view, keys, 8.0)
-        out = finish(Painted(color, weight > 0), np.where(view.mask, 255, 0).astype(np.uint8))
-        known = weight > 0
+        color, label = reproject(view, keys)
+        out = finish(Painted(color, label >= 0), np.where(view.mask, 255, 0).astype(np.uint8))
+        known = label >= 0
         assert out[view.mask][:, 1].max() == 0
         assert color[known & (which == 1)][:, 2].max(initial=0) < 0.02
         assert color[known & (which != 1)][:, 0].max(initial=0) < 0.02
@@ -106,28 +112,31 @@ def test_raw_normals_that_face_away_are_turned():
     target = synthetic.orbit([Ring(12, 7)])[3]
     view, _, _ = synthetic.trace(target.camera)
     keys = keys_of(key_ring())
-    expected, _ = reproject(view, keys, 8.0)
+    expected, _ = reproject(view, keys)
     turned = View(view.camera, view.depth, -view.normal)
-    color, weight = reproject(turned, keys, 8.0)
+    color, label = reproject(turned, keys)
     # Only the rim, where facing is undecided, may differ.
     same = np.abs(color - expected).max(-1) < 1e-6
     assert same[view.mask].mean() > 0.9
-    assert (weight > 0)[view.mask].mean() > 0.9
+    assert (label >= 0)[view.mask].mean() > 0.9
 
 
-def test_a_point_gets_one_color_whatever_frame_shows_it():
+@pytest.mark.parametrize("mode", ["soft", "hard", "hidden"])
+def test_a_point_gets_one_color_whatever_frame_shows_it(mode):
     """Wildly different keys: the same surface point must look alike in all frames, the seam
     included.
     """
     rng = np.random.default_rng(3)
-    keys = keys_of(key_ring(), color=lambda view, colors: np.ones_like(colors) * rng.random(3))
+    keys = keys_of(
+        key_ring(), color=lambda view, colors: np.ones_like(colors) * rng.random(3), mode=mode
+    )
     frames = synthetic.orbit([Ring(5, 24)])
     colors = []
     point = np.array([0.1, -0.95, -0.3])
     point /= np.linalg.norm(point)
     for frame in (frames[23], frames[0], frames[1]):
         view, _, which = synthetic.trace(frame.camera)
-        picture, _ = reproject(view, keys, 8.0)
+        picture, _ = reproject(view, keys)
         (u, v), _ = frame.camera.project(point)
         assert which[int(v), int(u)] == 0
         colors.append(picture[int(v), int(u)])

@@ -32,7 +32,13 @@ from ..images import read_rgb, read_rgba, to_bytes, write_png
 from ..parallel import in_order, thread_count
 from .pushpull import fill
 
-BACKENDS = {"reproject": ".reproject", "none": ".none"}
+BACKENDS = {
+    "reproject": ".reproject",
+    "patchmatch": ".patchmatch",
+    "ebsynth_cli": ".ebsynth_cli",
+    "ebsynth_folder": ".ebsynth_folder",
+    "none": ".none",
+}
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
