@@ -108,6 +108,16 @@ def test_changed_settings_are_refused_then_redone_with_the_old_results_kept(fini
     assert again == ["train", "render", "report", "import"]
 
 
+def test_a_moved_run_whose_model_is_gone_is_still_finished(finished, scene, tmp_path):
+    root = tmp_path / "moved"
+    shutil.copytree(finished, root)
+    manifest = json.loads((root / "run.json").read_text())
+    manifest["settings"]["blend"] = str(tmp_path / "gone.blend")
+    (root / "run.json").write_text(json.dumps(manifest))
+    assert gsd("status", "--out", root).out.count("done") == 8
+    assert gsd("run", "--out", root).err.count("already done") == 8
+
+
 def test_ctrl_c_ends_within_two_seconds_and_the_same_command_finishes(scene, tmp_path):
     root = tmp_path / "run"
     arguments = ("run", "--blend", str(scene), "--out", str(root), "--until", "stylize", *TINY)
