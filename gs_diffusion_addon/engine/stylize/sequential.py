@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from ..guides import View, feather_map
 from ..images import Bytes
-from ..propagate.reproject import Key, KeySet, reproject
+from ..propagate.direct import Key, KeySet, reproject
 
 SHARPNESS = 8.0  # how strongly a point takes its color from the key that faces it
 LEAST_COSINE = 0.35  # seen more obliquely than this, a surface is repainted
