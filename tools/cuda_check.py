@@ -61,7 +61,7 @@ def main() -> int:
 def _jobs(settings: Settings) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
     """What can be trained, and a line on each thing that was looked at."""
     found = [check.torch(settings), check.gsplat(settings), check.graphdeco(settings)]
-    lines = [f"{'ok' if f.ok else 'MISSING'}  {f.name}: {f.detail}. {f.todo}" for f in found]
+    lines = [f"{'ok' if f.ok else 'MISSING'}  {f.name}: {f.detail}. {_todo(f)}" for f in found]
     jobs: list[tuple[str, dict[str, str]]] = []
     if found[1].ok:
         jobs += [
@@ -73,6 +73,12 @@ def _jobs(settings: Settings) -> tuple[list[tuple[str, dict[str, str]]], list[st
     if found[2].ok:
         jobs.append(("graphdeco", {"trainer": "graphdeco"}))
     return jobs, lines
+
+
+def _todo(finding: check.Finding) -> str:
+    """What to do, here where doing nothing is no answer."""
+    todo = finding.todo.removeprefix("Nothing to do; ") if "; " in finding.todo else finding.todo
+    return "" if todo.startswith("Nothing to do") else todo[:1].upper() + todo[1:]
 
 
 def _demo_data(out: Path) -> Path:
