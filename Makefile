@@ -4,13 +4,14 @@ NAME ?=
 PY = .venv/bin/python
 WORKER = .venv-worker/bin/python
 
-.PHONY: help setup setup-test demo test test-slow lint bench package clean
+.PHONY: help setup setup-test demo test test-slow lint bench package clean cuda-check
 
 help:
 	@echo "make demo [OUT=DIR]   restyle a head into a splat, into runs/demo (about 10 minutes on 2 cores)"
 	@echo "make test             all tests but the slow ones"
 	@echo "make lint             ruff and mypy"
 	@echo "make bench [NAME=x]   the comparisons behind README's numbers"
+	@echo "make cuda-check       with an NVIDIA card: train with gsplat and graphdeco, print a table"
 	@echo "make package          the Blender extension's zip, in dist/"
 	@echo "make setup            only the environments"
 
@@ -43,6 +44,10 @@ bench: setup-test
 package:
 	@sh tools/setup.sh
 	@$(PY) tools/package.py
+
+# The script's exit code is 3 without a card; make itself reports it as "Error 3".
+cuda-check: setup
+	@PYTHONPATH=. $(WORKER) tools/cuda_check.py
 
 clean:
 	rm -rf .venv .venv-worker dist build

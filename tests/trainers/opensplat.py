@@ -1,4 +1,4 @@
-"""A stand-in for OpenSplat: reads, prints and writes what it does, without training."""
+"""A stand-in for OpenSplat: its options, lines, data set; without --keep-crs it moves the world."""
 
 from __future__ import annotations
 
