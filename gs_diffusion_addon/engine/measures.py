@@ -114,6 +114,8 @@ def seam_contrast(
         borders[a] |= other
         borders[b] |= other
         steps.append((np.abs(y[a] - y[b]), other, where[a] & where[b], a))
+    if not borders.any():
+        return 0.0, 0.0
     distance = ndimage.distance_transform_edt(~borders)
     across, beside = [], []
     for step, other, inside, a in steps:
