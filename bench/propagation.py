@@ -1,20 +1,24 @@
-"""Consistency and cost of propagation, measured on run folders.
+"""Consistency, sharpness, seams and cost of propagation, measured on run folders.
 
-    .venv-worker/bin/python bench/propagation.py RUN_DIR...
+    .venv-worker/bin/python bench/propagation.py [--patches] RUN_DIR...
 
-For each folder: the warp errors of what is in it (the unstyled render, every frame restyled on its
-own, the propagated frames, the splat), and, measured here and now on one thread, the processor
-seconds a frame that reprojection takes, alone and with reading and writing. The last line is one
-JSON object.
+A run folder needs its turntable and keyframes, and for the comparison every frame restyled on its
+own (``run --until stylize --compare-independent yes``). For each folder, on ring 0: the warp errors
+of the unstyled render, of every frame restyled on its own, and of each way to weave the keys into
+one surface; sharpness over the keys' own; contrast of seams over their neighborhood; processor
+seconds, single-threaded. ``--patches`` adds patch synthesis with cross-fade, on every third frame
+(about two minutes). If a folder has a trained splat, its figures are repeated from metrics.json.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
-import statistics
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,113 +28,208 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gs_diffusion_addon.core.errors import GsdError
 from gs_diffusion_addon.core.orbit import plan_keys
-from gs_diffusion_addon.core.run import Run, read_manifest, run_settings
+from gs_diffusion_addon.core.run import Run, read_json, read_manifest, run_settings
 from gs_diffusion_addon.core.settings import Settings
-from gs_diffusion_addon.engine.guides import cameras, feather_map, read_view
-from gs_diffusion_addon.engine.images import read_rgba
-from gs_diffusion_addon.engine.metrics import measure
-from gs_diffusion_addon.engine.propagate import Painted, finish, read_key
-from gs_diffusion_addon.engine.propagate.reproject import Key, KeySet, reproject, warm_up
+from gs_diffusion_addon.engine import metrics
+from gs_diffusion_addon.engine.guides import cameras, interior
+from gs_diffusion_addon.engine.images import BLACK, over, read_rgba, to_bytes
+from gs_diffusion_addon.engine.measures import seam_contrast, sharpness, warp_error
+from gs_diffusion_addon.engine.parallel import thread_count
+from gs_diffusion_addon.engine.propagate import Painted, finish, patchmatch, read_key, rows
+from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject, warm_up
 
+MODES = ("soft", "hard", "hidden")
 LAGS = ("1", "key_gap", "60deg", "loop")
-TIMED_FRAMES = 12
+THIRD = 3  # patch synthesis is measured on every third frame; the lags below 3 fall out
 
 
-def measure_run(root: Path, iteration: int) -> dict[str, Any]:
+@dataclasses.dataclass
+class Scene:
+    """A run's ring 0 with what all methods are compared on."""
+
+    run: Run
+    settings: Settings
+    circle: metrics.Ring
+    keys: list[int]
+    pairs: Mapping[str, Sequence[tuple[int, int]]]
+
+    @classmethod
+    def of(cls, root: Path, iteration: int) -> Scene:
+        run = Run(root, iteration)
+        settings = run_settings(read_manifest(root))
+        frames = cameras(run)
+        circle = metrics.load_ring(run, frames, thread_count(settings))
+        numbers = [f.frame for f in circle.frames]
+        keys = [numbers.index(k) for k in plan_keys(settings) if k in numbers]
+        count = len(numbers)
+        pairs = metrics.lag_pairs(count, metrics.key_gap(settings, count))
+        return cls(run, settings, circle, keys, pairs)
+
+    def errors(self, picture: Callable[[int], np.ndarray | None]) -> dict[str, float | None]:
+        """Raw warp errors by lag of the frames that ``picture`` has."""
+        cache = {k: picture(k) for k in range(len(self.circle.frames))}
+        views, inside = self.circle.views, self.circle.inside
+        out = {}
+        for lag, pairs in self.pairs.items():
+            known = [
+                warp_error(views[a], views[b], inside[a], inside[b], cache[a], cache[b])
+                for a, b in pairs
+                if cache[a] is not None and cache[b] is not None
+            ]
+            out[lag] = metrics.mean(known)
+        return out
+
+    def crispness(self, picture: Callable[[int], np.ndarray | None]) -> float:
+        """Sharpness over the keys' own."""
+        inner = [interior(v, metrics.RIM) for v in self.circle.views]
+        own = np.mean([sharpness(self.key(k), inner[k]) for k in self.keys])
+        found = [(picture(k), m) for k, m in enumerate(inner)]
+        return float(np.mean([sharpness(p, m) for p, m in found if p is not None]) / own)
+
+    def key(self, position: int) -> np.ndarray:
+        """A key's picture."""
+        return read_key(self.run, self.circle.frames[position])
+
+    def stored(self, place: Callable[[int], Path]) -> dict[int, np.ndarray]:
+        """Pictures on disk, composited on black, by position."""
+        paths = {k: place(f.frame) for k, f in enumerate(self.circle.frames)}
+        return {k: to_bytes(over(read_rgba(p), BLACK)) for k, p in paths.items() if p.is_file()}
+
+
+def measure_run(root: Path, iteration: int, patches: bool) -> dict[str, Any]:
     """The figures of one run folder."""
-    run = Run(root, iteration)
-    settings = run_settings(read_manifest(root))
-    start = time.process_time()
-    found = measure(run, settings)
-    seconds = time.process_time() - start
-    table = found["warp_error"]
-    alone, together = table["stylized_independent"], table["propagated"]
-    gain = alone["60deg"]["raw"] / together["60deg"]["raw"] if alone and together else None
-    return {
+    scene = Scene.of(root, iteration)
+    run = scene.run
+    table: dict[str, dict[str, Any]] = {}
+    for name, place in (
+        ("render", run.frame),
+        ("each on its own", lambda k: run.independent / f"r_{k}.png"),
+    ):
+        pictures = scene.stored(place)
+        if len(pictures) == len(scene.circle.frames):
+            table[name] = {"warp": scene.errors(pictures.get)}
+            table[name]["sharpness"] = scene.crispness(pictures.get)
+    for mode in MODES:
+        table[f"reproject {mode}"] = woven(scene, mode)
+    if patches:
+        for start in ("reproject", "plain"):
+            table[f"patches ({start}) + crossfade"] = patched(scene, start)
+    alone = table.get("each on its own")
+    for row in table.values():
+        base = alone["warp"]["60deg"] if alone else None
+        row["gain_60deg"] = base / row["warp"]["60deg"] if base else None
+    views = scene.circle.views
+    found = {
         "run": root.name,
-        "warp_error": table,
-        "gain_60deg": gain,
-        "coverage": found["coverage"],
-        "sharpness": found["sharpness"],
-        "l1_keys": found["l1_keys"],
-        "metrics_cpu_seconds": round(seconds, 2),
-        **cost(run, settings),
+        "size": f"{views[0].camera.width}x{views[0].camera.height}",
+        "object_share": round(float(np.mean([v.mask.mean() for v in views])), 3),
+        "views": len(views),
+        "keys": len(scene.keys),
+        "methods": table,
+    }
+    if run.metrics.is_file():
+        known = read_json(run.metrics)
+        found["splat"] = {k: known[k] for k in ("psnr_test", "psnr_test_object", "sharpness")}
+    return found
+
+
+def woven(scene: Scene, mode: str) -> dict[str, Any]:
+    """One way to weave: warp errors, sharpness, seams, cost."""
+    views = [scene.circle.views[k] for k in scene.keys]
+    colors = np.stack([scene.key(k) for k in scene.keys])
+    warm_up(KeySet.of(views, colors, mode))  # compiles
+    start = time.process_time()
+    keys = KeySet.of(views, colors, mode, scene.settings.sharpness)
+    solve = time.process_time() - start
+    pictures, seams, spent, coverage = {}, [], [0.0, 0.0], []
+    for k, view in enumerate(scene.circle.views):
+        marks = [time.process_time()]
+        color, label = reproject(view, keys)
+        marks.append(time.process_time())
+        alpha = np.where(view.mask, 255, 0).astype(np.uint8)
+        pictures[k] = np.ascontiguousarray(finish(Painted(color, label >= 0), alpha)[..., :3])
+        marks.append(time.process_time())
+        spent = [spent[i] + marks[i + 1] - marks[i] for i in (0, 1)]
+        coverage.append(float((label >= 0)[view.mask].mean()))
+        seams.append(seam_contrast(pictures[k], label, interior(view, metrics.RIM)))
+    count = len(pictures)
+    across, beside = np.mean(seams, axis=0)
+    return {
+        "warp": scene.errors(pictures.get),
+        "sharpness": scene.crispness(pictures.get),
+        "seam": float(across / beside) if beside else None,
+        "coverage": float(np.mean(coverage)),
+        "solve_cpu_seconds": round(solve, 3),
+        "kernel_cpu_seconds_a_frame": round(spent[0] / count, 4),
+        "cpu_seconds_a_frame": round((solve + sum(spent)) / count, 4),
     }
 
 
-def cost(run: Run, settings: Settings) -> dict[str, Any]:
-    """Processor seconds a frame, median over some frames, on this thread; kernels are compiled
-    before.
-    """
-    frames = cameras(run)
-    by_number = {f.frame: f for f in frames}
-    start = time.process_time()
-    keys = []
-    for number in plan_keys(settings):
-        view = read_view(run, by_number[number])
-        keys.append(Key(view, read_key(run, by_number[number]), feather_map(view)))
-    prepared = time.process_time() - start
-    stack = KeySet.of(keys)
-    warm_up(stack)
-    kernel, fill, read = [], [], []
-    for frame in frames[:: max(1, len(frames) // TIMED_FRAMES)]:
-        marks = [time.process_time()]
-        view = read_view(run, frame)
-        alpha = read_rgba(run.frame(frame.frame))[..., 3]
-        marks.append(time.process_time())
-        color, weight = reproject(view, stack, settings.sharpness)
-        marks.append(time.process_time())
-        finish(Painted(color, weight > 0), alpha)
-        marks.append(time.process_time())
-        steps = np.diff(marks)
-        read.append(steps[0])
-        kernel.append(steps[1])
-        fill.append(steps[2])
+def patched(scene: Scene, start: str) -> dict[str, Any]:
+    """Patch synthesis from the two nearest keys, cross-faded."""
+    settings = dataclasses.replace(scene.settings, patch_start=start, blending="crossfade")
+    frames, views = scene.circle.frames, scene.circle.views
+    middle, size = patchmatch.extent(views[::6])
+    places = rows.places(settings, list(frames))
+
+    def guides(k: int, style: np.ndarray) -> patchmatch.Guided:
+        return patchmatch.guided(scene.run, views[k], frames[k].frame, style, middle, size)
+
+    keys = {frames[k].frame: guides(k, scene.key(k)) for k in scene.keys}
+    black = np.zeros((*views[0].depth.shape, 3), np.uint8)
+    first = guides(1, black)
+    patchmatch.combined(first, keys, places[frames[1].frame], settings)  # compiles
+    began = time.process_time()
+    patchmatch.painted(first, keys[places[frames[1].frame].left.frame], start == "reproject")
+    one = time.process_time() - began
+    began = time.process_time()
+    pictures = {
+        k: patchmatch.combined(guides(k, black), keys, places[frames[k].frame], settings)
+        for k in range(0, len(frames), THIRD)
+    }
+    spent = time.process_time() - began
     return {
-        "keys": len(keys),
-        "size": f"{frames[0].camera.width}x{frames[0].camera.height}",
-        "object_share": round(float(np.mean([k.view.mask.mean() for k in keys])), 3),
-        "prepare_cpu_seconds": round(prepared, 3),
-        "reproject_cpu_seconds_a_frame": round(statistics.median(kernel), 4),
-        "fill_cpu_seconds_a_frame": round(statistics.median(fill), 4),
-        "read_cpu_seconds_a_frame": round(statistics.median(read), 4),
+        "warp": scene.errors(pictures.get),
+        "sharpness": scene.crispness(pictures.get),
+        "cpu_seconds_a_pass": round(one, 2),
+        "cpu_seconds_a_frame": round(spent / len(pictures), 2),
     }
 
 
 def show(found: dict[str, Any]) -> None:
     """Print the figures as a table."""
-    print(f"\n{found['run']}: {found['size']}, {found['keys']} keys, coverage {found['coverage']}")
-    print(f"  {'warp error x 1e4':32}" + "".join(f"{lag:>16}" for lag in LAGS))
-    for name, lags in found["warp_error"].items():
-        if lags is None:
-            continue
-        cells = []
-        for lag in LAGS:
-            raw, ratio = lags[lag]["raw"], lags[lag]["over_source"]
-            text = "-" if raw is None else f"{1e4 * raw:.2f}"
-            cells.append(f"{text + ('' if ratio is None else f' (x{ratio:.1f})'):>16}")
-        print(f"  {name:32}" + "".join(cells))
-    if found["gain_60deg"]:
-        print(f"  propagated over independent at 60 degrees: 1/{found['gain_60deg']:.1f}")
     print(
-        f"  CPU-s a frame: reproject {found['reproject_cpu_seconds_a_frame']}, fill "
-        f"{found['fill_cpu_seconds_a_frame']}, read {found['read_cpu_seconds_a_frame']}; "
-        f"prepare {found['prepare_cpu_seconds']} once; metrics {found['metrics_cpu_seconds']} once"
+        f"\n{found['run']}: {found['views']} views, {found['size']} ({found['object_share']:.0%} "
+        f"model), {found['keys']} keys"
     )
+    heads = [*(f"E {lag}" for lag in LAGS), "gain", "sharp", "seam", "CPU-s"]
+    print(f"  {'warp error E x 1e4':30}" + "".join(f"{h:>10}" for h in heads))
+    for name, row in found["methods"].items():
+        cells = [None if row["warp"][lag] is None else 1e4 * row["warp"][lag] for lag in LAGS]
+        cells += [row.get(k) for k in ("gain_60deg", "sharpness", "seam", "cpu_seconds_a_frame")]
+        digits = (2, 2, 2, 2, 1, 3, 3, 4)
+        text = ["-" if c is None else f"{c:.{d}f}" for c, d in zip(cells, digits, strict=True)]
+        print(f"  {name:30}" + "".join(f"{t:>10}" for t in text))
+    if "splat" in found:
+        splat = found["splat"]
+        print(
+            f"  splat: held-out PSNR {splat['psnr_test']:.2f} dB, inside the silhouette "
+            f"{splat['psnr_test_object']:.2f}; sharpness over the keys' "
+            f"{splat['sharpness']['splat_over_keys']:.3f}"
+        )
 
 
 def main() -> int:
     """Measure the folders of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
-    parser.add_argument(
-        "--iteration", type=int, default=1, help="iteration to measure (default: 1)"
-    )
+    parser.add_argument("--iteration", type=int, default=1, help="iteration (default: 1)")
+    parser.add_argument("--patches", action="store_true", help="patch synthesis as well (slow)")
     arguments = parser.parse_args()
     results = []
     try:
         for root in arguments.runs:
-            found = measure_run(root.resolve(), arguments.iteration)
+            found = measure_run(root.resolve(), arguments.iteration, arguments.patches)
             show(found)
             results.append(found)
     except GsdError as error:

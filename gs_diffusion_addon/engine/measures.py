@@ -11,6 +11,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from scipy import ndimage
 
 from .guides import BACKGROUND, View, relative_pose
 
@@ -94,6 +95,38 @@ def sharpness(picture: Bytes, where: Mask) -> float:
     middle = y[1:-1, 1:-1]
     laplacian = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:] - 4 * middle
     return float(np.sqrt(np.mean(laplacian[where] ** 2))) if where.any() else 0.0
+
+
+def seam_contrast(
+    picture: Bytes, label: npt.NDArray[np.integer], where: Mask
+) -> tuple[float, float]:
+    """(across, beside): mean steps of the luma between neighboring pixels of two labels, and
+    between those of one label 3 to 12 pixels from such a border. Both pixels lie in ``where``.
+
+    Seams that do not show have a ratio of about 1. (0, 0) for a picture without borders.
+    """
+    y = luma(picture)
+    steps, borders = [], np.zeros(label.shape, bool)
+    for axis in (0, 1):
+        a = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
+        b = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
+        other = label[a] != label[b]
+        borders[a] |= other
+        borders[b] |= other
+        steps.append((np.abs(y[a] - y[b]), other, where[a] & where[b], a))
+    if not borders.any():
+        return 0.0, 0.0
+    distance = ndimage.distance_transform_edt(~borders)
+    across, beside = [], []
+    for step, other, inside, a in steps:
+        across.append(step[other & inside])
+        near = (distance[a] > 3) & (distance[a] <= 12)
+        beside.append(step[~other & inside & near])
+    means = [
+        float(np.concatenate(part).mean()) if any(map(len, part)) else 0.0
+        for part in (across, beside)
+    ]
+    return means[0], means[1]
 
 
 def intersection_over_union(a: Mask, b: Mask) -> float:

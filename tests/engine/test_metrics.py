@@ -19,6 +19,7 @@ from gs_diffusion_addon.engine.images import read_rgb, read_rgba, to_bytes, writ
 from gs_diffusion_addon.engine.measures import (
     intersection_over_union,
     psnr,
+    seam_contrast,
     sharpness,
     ssim,
     warp_error,
@@ -226,3 +227,17 @@ def test_splats_are_counted_from_the_header(tmp_path):
     path.write_bytes(b"ply\nformat binary_little_endian 1.0\nelement vertex 42\nend_header\n\x00")
     assert metrics.splat_count(path) == 42
     assert metrics.splat_count(tmp_path / "none.ply") is None
+
+
+def test_seam_contrast_sees_a_step_and_nothing_in_noise():
+    rng = np.random.default_rng(0)
+    noise = rng.integers(90, 110, (64, 64, 1)).repeat(3, 2).astype(np.uint8)
+    label = np.zeros((64, 64), int)
+    label[:, 32:] = 1
+    inside = np.ones((64, 64), bool)
+    across, beside = seam_contrast(noise, label, inside)
+    assert 0.8 < across / beside < 1.2
+    noise[:, 32:] += 60
+    across, beside = seam_contrast(noise, label, inside)
+    assert across / beside > 5
+    assert seam_contrast(noise, label * 0, inside) == (0.0, 0.0)
