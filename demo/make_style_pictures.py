@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,16 @@ from painter import Color, Painter, Socket, new_material
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ROOT / "gs_diffusion_addon" / "engine" / "stylize" / "presets"
+WORKER = ROOT / ".venv-worker" / "bin" / "python"
+SHRINK = """
+import sys
+from PIL import Image
+picture = Image.open(sys.argv[1]).convert("RGB")
+picture = picture.quantize(96, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+picture.save(sys.argv[1], optimize=True)
+"""
+"""Run in the worker's environment, which has Pillow: a palette keeps a picture below 100 kB."""
+
 SIDE = 384  # px, what the style network takes
 
 
@@ -49,11 +60,11 @@ def make_scene() -> None:
     folder = Path(bpy.utils.system_resource("DATAFILES")) / "studiolights" / "world"
     picture.image = bpy.data.images.load(str(folder / "studio.exr"))
     background = world.node_tree.nodes["Background"]
-    background.inputs["Strength"].default_value = 0.7
+    background.inputs["Strength"].default_value = 0.55
     world.node_tree.links.new(picture.outputs[0], background.inputs[0])
     for location, energy, color in (
-        ((-3, -4, 5), 350, (1, 1, 1)),
-        ((4, 0, 1), 160, (1, 0.75, 0.5)),
+        ((-3, -4, 5), 210, (1, 1, 1)),
+        ((4, 0, 1), 110, (1, 0.75, 0.5)),
     ):
         bpy.ops.object.light_add(type="AREA", location=location)
         light = bpy.context.object
@@ -79,7 +90,7 @@ def render(path: Path) -> None:
     """Cycles, Standard view transform, an opaque PNG."""
     scene = bpy.context.scene
     scene.render.engine = "CYCLES"
-    scene.cycles.samples, scene.cycles.use_denoising = 64, False
+    scene.cycles.samples, scene.cycles.use_denoising = 24, True
     scene.view_settings.view_transform = "Standard"
     scene.render.resolution_x = scene.render.resolution_y = SIDE
     scene.render.resolution_percentage = 100
@@ -88,9 +99,10 @@ def render(path: Path) -> None:
     scene.render.image_settings.compression = 100
     scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
+    subprocess.run([str(WORKER), "-c", SHRINK, str(path)], check=True)
 
 
-# --- the materials: each paints, and returns size and height of the ball's lumps --------------------
+# --- materials: each paints, and returns size and height of the ball's lumps ---------------------
 
 
 def bronze(paint: Painter) -> tuple[float, float]:
@@ -134,9 +146,7 @@ def marble(paint: Painter) -> tuple[float, float]:
 def painted(paint: Painter) -> tuple[float, float]:
     """Thick oil paint: short strokes of unmixed colors, a palette of sun and shade."""
     strokes = _strokes(paint, 11.0)
-    hue = paint.step(
-        paint.math("ADD", strokes, paint.math("SUBTRACT", paint.noise(2.2), 0.5)), 0.1, 0.9
-    )
+    hue = paint.step(paint.math("MULTIPLY_ADD", strokes, 0.45, paint.noise(2.6, 2.0)), 0.42, 1.0)
     palette: list[Color] = [
         (0.02, 0.05, 0.22),
         (0.03, 0.20, 0.42),
@@ -151,7 +161,9 @@ def painted(paint: Painter) -> tuple[float, float]:
         color = paint.mix(paint.step(hue, at, at + 0.04), color, tone)
     bristles = paint.noise(90.0, 3.0, (1, 1, 0.12))
     paint.finish(
-        paint.mix(paint.step(bristles, 0.4, 0.75), color, (0.9, 0.85, 0.7)),
+        paint.mix(
+            paint.math("MULTIPLY", paint.step(bristles, 0.45, 0.7), 0.3), color, (0.9, 0.8, 0.6)
+        ),
         0.35,
         paint.math("MULTIPLY_ADD", strokes, 0.8, paint.math("MULTIPLY", bristles, 0.8)),
         0.05,

@@ -21,6 +21,7 @@ class Operators:
     IMPORT_SPLAT = "gs_diffusion.import_splat"
     SPLAT_DISPLAY = "gs_diffusion.splat_display"
     TOGGLE_SOURCE = "gs_diffusion.toggle_source"
+    USE_SELECTION = "gs_diffusion.use_selection"
     OPEN_REPORT = "gs_diffusion.open_report"
 
 

@@ -8,8 +8,12 @@ demo's data. Second runs find everything done and take a moment.
 from __future__ import annotations
 
 import importlib.util
+import shutil
+import subprocess
 import sys
 from pathlib import Path
+
+SPLAT_TRANSFORM = "@playcanvas/splat-transform@2.7.1"
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,12 +49,29 @@ def main(arguments: list[str]) -> int:
         environment.ensure(ROOT / ".venv-worker", worker, say, torch=True)
         for folder, steps in zip((".venv", ".venv-worker"), extra, strict=True):
             environment.add(ROOT / folder, "test", steps, say)
+        if test:
+            splat_transform(say)
         if "--demo" in arguments:
             demo(environment, python, requirements / "demo.txt", say)
     except environment.MissingError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 3
     return 0
+
+
+def splat_transform(say) -> None:
+    """The independent .ply reader of one test, in .cache/node; without node that test says so."""
+    folder = ROOT / ".cache" / "node"
+    npm = shutil.which("npm")
+    if npm is None or (folder / "node_modules" / ".bin" / "splat-transform").exists():
+        return
+    say(f"Installing {SPLAT_TRANSFORM}")
+    command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+    done = subprocess.run(
+        [*command, "--prefix", str(folder), SPLAT_TRANSFORM], capture_output=True, check=False
+    )
+    if done.returncode:
+        say(f"{SPLAT_TRANSFORM} cannot be had from npm; the test that needs it is skipped.")
 
 
 def demo(environment, python, requirement, say) -> None:

@@ -40,7 +40,7 @@ class Console:
             if not self._tty:
                 self._line(self._label)
         elif kind == "phase":
-            self._phase = str(event["message"])
+            self._phase, self._tenth = str(event["message"]), -1
             self._bar(None, "")
         elif kind == "progress":
             self._progress(event)

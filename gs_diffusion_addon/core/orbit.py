@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .cameras import Array, look_at
+from .cameras import Array, Camera, look_at
 from .settings import Settings, all_rings
 from .values import Ring
 
@@ -57,16 +57,30 @@ def turntable(
     return views
 
 
-def framing_distance(half_extent: float, fl: float, size: float, principal: float) -> float:
-    """Distance from which a sphere of radius ``half_extent`` fits a picture side of ``size``
-    pixels.
+def framing_distance(
+    points: Array, rotations: Sequence[Array], camera: Camera, margin: float
+) -> float:
+    """Distance from which ``points`` (N, 3), about the center, fit the picture in every view.
 
-    ``fl`` and ``principal`` are the focal length and principal point of that side in pixels. The
-    sphere's silhouette spans the tangent cone, so distance = radius / sin(half angle), with the
-    narrower half angle.
+    ``rotations`` are the views' (3, 3) camera-to-world, OpenGL axes; ``camera`` gives the
+    intrinsics. A point at (x, y, z) in camera axes around the center is d - z in front of a camera
+    at distance d and lands inside while ``|x| fl margin <= side (d - z)``, so the distance it wants
+    is ``z + |x| fl margin / side``; the largest one of all points and views fits all. ``side`` is
+    the principal point's distance from the nearer border, in pixels.
     """
-    half_pixels = min(principal, size - principal)
-    return half_extent / math.sin(math.atan2(max(half_pixels, 1.0), fl))
+    sides = np.array(
+        [
+            max(1.0, min(camera.cx, camera.width - camera.cx)),
+            max(1.0, min(camera.cy, camera.height - camera.cy)),
+        ]
+    )
+    slopes = np.array([camera.fl_x, camera.fl_y]) * margin / sides
+    distance = 0.0
+    for rotation in rotations:
+        local = points @ rotation
+        wanted = local[:, 2:] + np.abs(local[:, :2]) * slopes
+        distance = max(distance, float(wanted.max()))
+    return distance
 
 
 def key_frames(count: int, keys: int, first: int = 0) -> list[int]:

@@ -29,6 +29,7 @@ from .interpreters import (
 )
 from .process import child_environment, run_child
 from .run import (
+    SCENE_COPY,
     Run,
     locked,
     new_manifest,
@@ -266,7 +267,7 @@ def prepare_folder(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; choose a folder for --out.")
     if root.is_dir() and not (root / "run.json").exists():
-        strangers = sorted(p.name for p in root.iterdir() if p.name != ".lock")
+        strangers = sorted(p.name for p in root.iterdir() if p.name not in (".lock", SCENE_COPY))
         if strangers:
             raise InputError(
                 f"{root} is not empty and holds no run (there is {strangers[0]!r} in it); "

@@ -22,6 +22,8 @@ from .settings import Settings, from_json, to_json
 
 FORMAT = 1
 TEMPORARY = ".gsd-tmp-"
+SCENE_COPY = "scene.blend"
+"""The open scene as the panel saved it into the run folder before the run began."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ video.
 
 from __future__ import annotations
 
-import os
 import shutil
 
 import numpy as np
@@ -18,8 +17,9 @@ from ..core.ply import Splats, read_splats
 from ..core.run import Run, atomic
 from ..core.settings import Settings
 from .images import Bytes, write_png
-from .splat.rasterizer import View, draw
-from .splat.runtime import Workers, workers
+from .splat.backends import Backend, builtin, processor
+from .splat.rasterizer import View
+from .splat.runtime import use_threads
 from .train import result_path
 from .video import write_video
 
@@ -31,8 +31,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """Write run.renders (RGBA, straight alpha, every frame), run.splat and run.video; done ones
     are kept.
     """
-    if settings.threads:
-        os.environ["GSD_THREADS"] = str(settings.threads)
+    use_threads(settings.threads)
     source = result_path(run, settings)
     if not source.is_file():
         raise InputError(f"{source} is missing; run the train stage again.")
@@ -42,9 +41,13 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     if left:
         splats = drawable(read_splats(source))
         emit("phase", message="Compiling the kernels")
+        backend, sentence = processor()
+        if sentence:
+            emit("warning", message=sentence)
+        emit("phase", message="Rendering the splats")
         for frame in left:
             path = run.render(frame.frame)
-            write_png(path, render(splats, frame.camera))
+            write_png(path, render(splats, frame.camera, backend))
             place = path.relative_to(run.root).as_posix()
             emit("frame_done", frame=frame.frame, path=place)
             progress.tick(image=place)
@@ -66,9 +69,9 @@ def drawable(splats: Splats) -> Splats:
     return Splats(usable.means, usable.sh, logits, usable.scales, usable.quats)
 
 
-def render(splats: Splats, camera: Camera, pool: Workers | None = None) -> Bytes:
+def render(splats: Splats, camera: Camera, backend: Backend | None = None) -> Bytes:
     """(H, W, 4) uint8 with straight alpha: splats in Blender's world seen by ``camera``."""
-    image, alpha = draw_on_black(splats, camera, pool)
+    image, alpha = draw_on_black(splats, camera, backend)
     straight = image / np.maximum(alpha, 1e-6)
     layers = np.concatenate([straight, alpha[None]]).transpose(1, 2, 0)
     pixels = (np.clip(layers, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -77,7 +80,7 @@ def render(splats: Splats, camera: Camera, pool: Workers | None = None) -> Bytes
 
 
 def draw_on_black(
-    splats: Splats, camera: Camera, pool: Workers | None = None
+    splats: Splats, camera: Camera, backend: Backend | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Premultiplied color (3, H, W) and alpha (H, W), float32.
 
@@ -91,5 +94,4 @@ def draw_on_black(
     parts = (means, splats.quats, scales, splats.opacities, splats.sh)
     arrays = tuple(np.ascontiguousarray(a, np.float32) for a in parts)
     view = View.of(camera, NEAR, (center[0], center[1], center[2]), scale)
-    frame = draw(*arrays, view, np.zeros(3, np.float32), pool or workers())
-    return frame.image, 1 - frame.light
+    return (backend or builtin()).draw_on_black(*arrays, view)

@@ -124,3 +124,5 @@ def _configure_workbench(scene: bpy.types.Scene, settings: Settings) -> None:
     shading.light, shading.color_type = "STUDIO", "TEXTURE"
     shading.show_object_outline = shading.show_shadows = shading.show_cavity = False
     shading.show_xray = False
+    # Its lamps stand in front only: fixed in the world they would leave the back dark.
+    shading.use_world_space_lighting = False

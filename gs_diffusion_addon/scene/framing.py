@@ -15,13 +15,25 @@ MOST_POINTS = 5_000_000
 """More vertices than this in all copies of one mesh are replaced by their bounding box's corners.
 """
 
+DIRECTIONS = 512
+"""Directions in which outermost points are looked for: 5 degrees apart, so that what lies farther
+out between them is less than 0.2 % of the radius.
+"""
+
+CHUNK = 65536  # points looked at at once, to bound the memory
+
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """A sphere around the model: ``center`` (3,) float64 in the world, ``radius`` in meters."""
+    """How big the model is.
+
+    ``center`` (3,) float64 in the world and ``radius`` in meters of a sphere around it;
+    ``extremes`` (N, 3) float64: the model's outermost points, relative to the center.
+    """
 
     center: Array
     radius: float
+    extremes: Array
 
 
 def bounding_sphere(parts: Sequence[Part]) -> Bounds:
@@ -36,18 +48,41 @@ def bounding_sphere(parts: Sequence[Part]) -> Bounds:
             placed = points @ matrix[:3, :3].T + matrix[:3, 3]
             low, high = np.minimum(low, placed.min(0)), np.maximum(high, placed.max(0))
     center = 0.5 * (low + high)
-    squared = 0.0
+    squared, directions, outer = 0.0, _directions(DIRECTIONS), np.zeros((0, 3))
     for part in parts:
         points = _reduced(part)
         for matrix in part.matrices:
             placed = points @ matrix[:3, :3].T + (matrix[:3, 3] - center)
             squared = max(squared, float(np.einsum("ij,ij->i", placed, placed).max()))
+            outer = _extremes(np.concatenate([outer, placed]), directions)
     radius = float(np.sqrt(squared))
     if not np.isfinite(radius) or not np.isfinite(center).all():
         raise InputError("The model has points at infinity; repair its mesh or modifiers.")
     if radius <= 0:
         raise InputError("The model has no size: all its points are in one place.")
-    return Bounds(center, radius)
+    return Bounds(center, radius, outer)
+
+
+def _directions(count: int) -> Array:
+    """(count, 3) unit vectors, evenly spread over the sphere (a Fibonacci lattice)."""
+    k = np.arange(count) + 0.5
+    height, turn = 1 - 2 * k / count, np.pi * (1 + np.sqrt(5)) * k
+    flat = np.sqrt(1 - height * height)
+    return np.stack([flat * np.cos(turn), flat * np.sin(turn), height], axis=1)
+
+
+def _extremes(points: Array, directions: Array) -> Array:
+    """The points farthest out in each direction: the corners of nearly the convex hull."""
+    best = np.full(len(directions), -np.inf)
+    chosen = np.zeros(len(directions), np.int64)
+    for first in range(0, len(points), CHUNK):
+        reach = points[first : first + CHUNK] @ directions.T
+        winner = reach.argmax(0)
+        value = reach[winner, np.arange(len(directions))]
+        better = value > best
+        best[better], chosen[better] = value[better], first + winner[better]
+    extremes: Array = points[np.unique(chosen)]
+    return extremes
 
 
 def _reduced(part: Part) -> Array:

@@ -86,6 +86,8 @@ def brightest_side(pixels: np.ndarray) -> float:
     sends back. The strongest channel counts. A picture of one value gives that value.
     """
     value = pixels.max(axis=-1)
+    for axis in (0, 1):  # tiny pictures would have too few directions
+        value = value.repeat(-(-32 // value.shape[axis]), axis)
     step = max(1, value.shape[1] // 128)
     rows, columns = (max(1, side // step) for side in value.shape)
     value = value[: rows * step, : columns * step].reshape(rows, -1, columns, step)
@@ -128,6 +130,7 @@ def _world(
     world = bpy.data.worlds.new("GS Diffusion studio")
     if bpy.app.version < (5, 0, 0):  # always so later, and setting it is deprecated
         world.use_nodes = True
+    world.sun_threshold = 0.0  # EEVEE would make a hard sun of the brightest part
     nodes, links = world.node_tree.nodes, world.node_tree.links
     nodes.clear()
     place, mapping = nodes.new("ShaderNodeTexCoord"), nodes.new("ShaderNodeMapping")

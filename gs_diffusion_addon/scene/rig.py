@@ -42,9 +42,10 @@ class Rig:
 def build_rig(scene: bpy.types.Scene, settings: Settings, bounds: Bounds, lens: Lens | None) -> Rig:
     """Make the scratch scene's camera at the scene's render size.
 
-    With ``--camera auto`` a centered lens frames the bounding sphere; with ``scene`` the scene
-    camera's optics, distance from the model's middle, height and side are kept. Raises InputError
-    where there is no such camera, it is no perspective camera, or stands inside the model.
+    With ``--camera auto`` a centered lens frames the model as closely as all views allow; with
+    ``scene`` the scene camera's optics, distance from the model's middle, height and side are
+    kept. Raises InputError where there is no such camera, it is no perspective camera, or stands
+    inside the model.
     """
     data = bpy.data.cameras.new("GS Diffusion turntable")
     item = bpy.data.objects.new("GS Diffusion turntable", data)
@@ -61,7 +62,10 @@ def build_rig(scene: bpy.types.Scene, settings: Settings, bounds: Bounds, lens: 
     else:
         data.sensor_fit, data.sensor_width, data.lens = "AUTO", 36.0, settings.lens
         intrinsics = camera_of(item, scene)
-        distance, start = auto_distance(intrinsics, bounds.radius, settings.margin), 0.0
+        views = turntable(rings, np.zeros(3), 1.0)
+        rotations = [view.matrix[:3, :3] for view in views]
+        distance = framing_distance(bounds.extremes, rotations, intrinsics, settings.margin)
+        start = 0.0
     data.clip_start, data.clip_end = _clip(distance, bounds.radius)
     return Rig(item, turntable(rings, bounds.center, distance, start), intrinsics)
 
@@ -85,16 +89,6 @@ def camera_of(item: bpy.types.Object, scene: bpy.types.Scene) -> Camera:
         scale_y=render.pixel_aspect_y,
     )
     return from_projection(np.array(projection), width, height, orthonormal(item.matrix_world))
-
-
-def auto_distance(camera: Camera, radius: float, margin: float) -> float:
-    """Distance from which a sphere's silhouette keeps ``margin`` from the nearest border, in
-    meters.
-    """
-    return max(
-        framing_distance(radius, camera.fl_x * margin, camera.width, camera.cx),
-        framing_distance(radius, camera.fl_y * margin, camera.height, camera.cy),
-    )
 
 
 def _scene_orbit(lens: Lens | None, bounds: Bounds) -> tuple[float, float, float]:

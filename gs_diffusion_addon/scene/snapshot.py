@@ -88,6 +88,11 @@ def _keep_only(
 
 
 def _release(scene: bpy.types.Scene) -> None:
+    """Let go of everything the copy points to: 4.2 does not count the objects' users down by
+    itself.
+    """
+    for item in list(scene.collection.objects):
+        scene.collection.objects.unlink(item)
     for layer in scene.view_layers:
         _release_layer(layer)
 

@@ -6,7 +6,9 @@ as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import bpy
@@ -43,6 +45,25 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     Raises InputError for a model or camera that cannot be used, StageError if Blender fails to
     render.
     """
+    with _set_up(settings, emit) as (scene, rig, parts):
+        write_cameras(run, rig)
+        _write_surface(run, parts, emit)
+        _render_geometry(run, scene, rig, emit)
+        _render_beauty(run, scene, settings, rig, emit)
+
+
+def render_frames(run: Run, settings: Settings, frames: Sequence[int], emit: Emit) -> None:
+    """Only these frames of the turntable into train_main/, for a try; raises as the stage does."""
+    with _set_up(settings, emit) as (scene, rig, _):
+        some = replace(rig, views=[rig.views[frame] for frame in frames])
+        _render_beauty(run, scene, settings, some, emit)
+
+
+@contextmanager
+def _set_up(
+    settings: Settings, emit: Emit
+) -> Iterator[tuple[bpy.types.Scene, Rig, Sequence[Part]]]:
+    """A scratch scene with the model, its light and the turntable's camera in it."""
     source = bpy.context.scene
     layer = active_layer(source)
     model = chosen_objects(settings.objects, source, layer)
@@ -58,10 +79,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
         rig = build_rig(scene, settings, bounds, evaluated.lens)
         if studio:
             scene.world = studio_world(settings)
-        write_cameras(run, rig)
-        _write_surface(run, evaluated.parts, emit)
-        _render_geometry(run, scene, rig, emit)
-        _render_beauty(run, scene, settings, rig, emit)
+        yield scene, rig, evaluated.parts
 
 
 def write_cameras(run: Run, rig: Rig) -> None:

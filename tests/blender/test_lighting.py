@@ -18,7 +18,7 @@ def test_an_even_environment_gives_its_value():
 
 
 def test_half_a_sky_lights_the_side_facing_it():
-    """A bright upper half gives its full value upwards; a lone bright spot what its area is worth."""
+    """A bright upper half gives its value upwards; a lone spot what its area is worth."""
     pixels = np.zeros((256, 512, 3), np.float32)
     pixels[:128] = 2.0
     assert brightest_side(pixels) == pytest.approx(2.0, rel=0.03)

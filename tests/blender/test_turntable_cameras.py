@@ -121,7 +121,7 @@ def test_camera_with_a_scaled_and_turned_parent(tmp_path):
 def test_millimeters_and_kilometers(tmp_path, scale):
     """Clipping planes and distances follow the model's size."""
     box(size=(scale, 2 * scale, 3 * scale), location=(5 * scale, 0, 0))
-    run, _ = render(tmp_path, small(engine="cycles"))
+    run, _ = render(tmp_path, small(lighting="scene"))
     for frame in read_transforms(run.transforms_main)[::4]:
         assert worst_reprojection(run.guide(frame.frame), frame.camera) < 0.01
 
@@ -130,7 +130,9 @@ def test_the_sphere_touches_the_border_at_margin_one(tmp_path):
     """A ball fills the picture up to its border with margin 1, and half of it with margin 2."""
     bpy.ops.mesh.primitive_uv_sphere_add(segments=64, ring_count=32, radius=2.5, location=(1, 2, 3))
     for margin, width in ((1.0, 64), (2.0, 32)):
-        run, _ = render(tmp_path / str(margin), small(size="64x96", margin=margin, lens=20.0))
+        run, _ = render(
+            tmp_path / str(margin), small(size="64x96", margin=margin, lens=20.0, lighting="scene")
+        )
         columns = np.nonzero(read_guide(run.guide(2)).mask.any(axis=0))[0]
         assert abs((columns[-1] - columns[0] + 1) - width) <= 1
         assert abs(columns.mean() - 31.5) <= 0.5
@@ -141,7 +143,7 @@ def test_scene_camera_keeps_distance_height_side_and_lens(tmp_path):
     item = set_camera(lens=85.0, sensor_width=30.0)
     item.location = (1 + 6 * math.cos(0.5), 1, 6 * math.sin(0.5))
     bpy.context.view_layer.update()
-    run, _ = render(tmp_path, small(camera="scene", rings="-25:3"))
+    run, _ = render(tmp_path, small(camera="scene", rings="-25:3", lighting="scene"))
     frames = read_transforms(run.transforms_main)
     assert len(frames) == 11
     np.testing.assert_allclose(frames[0].camera.position, item.location, atol=1e-5)

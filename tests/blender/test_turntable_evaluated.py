@@ -89,6 +89,23 @@ def test_collection_instances():
     np.testing.assert_allclose(high, (3.5, 0.5, 1), atol=1e-5)
 
 
+def test_objects_and_collections_by_name():
+    group = bpy.data.collections.new("Group")
+    bpy.context.scene.collection.children.link(group)
+    for name in ("A", "B", "C, with comma"):
+        item = box(name)
+        if name != "A":
+            group.objects.link(item)
+    empty = bpy.data.objects.new("Empty", None)
+    bpy.context.scene.collection.objects.link(empty)
+    bpy.data.objects["A"].parent = empty
+    everything = {"A", "B", "C, with comma"}
+    expected = {"Group": {"B", "C, with comma"}, "A, B": {"A", "B"}, " B ,": {"B"}}
+    expected |= {"C, with comma": {"C, with comma"}, "Empty": {"A"}, "": everything}
+    for names, found in expected.items():
+        assert {p.name for p in measure(names)[0]} == found, names
+
+
 def test_animation_frame_and_scene_put_back():
     item = box()
     item.keyframe_insert("location", frame=1)

@@ -146,6 +146,24 @@ def test_plain_torch_trains_as_well(dataset, first):
     assert score(slow, dataset) == pytest.approx(score(fast, dataset), abs=0.3)
 
 
+def test_without_a_compiler_it_says_so_and_goes_on(tmp_path, monkeypatch):
+    """Numba's own failure, as on a processor that LLVM does not know."""
+    import numba
+
+    from gs_diffusion_addon.engine.splat import backends
+
+    def failing(*arguments):
+        raise numba.core.errors.LoweringError("no such target")
+
+    run = write_run(tmp_path, views=5)
+    monkeypatch.setattr(backends, "l1_dssim", failing)
+    events = run_both(run, dataclasses.replace(SETTINGS, train_steps=5))
+    said = [e["message"] for e in events if e["event"] == "warning"]
+    assert len(said) == 2  # training and rendering
+    assert all("no such target" in s and "plain torch" in s for s in said)
+    assert read_rgba(run.render(0))[..., 3].max() > 200
+
+
 @pytest.mark.parametrize("degree", [0, 3])
 def test_other_degrees_train(folder, dataset, degree):
     start = from_points(read_points(folder / "points3d.ply"), dataset.world, 300, degree, 0)

@@ -4,6 +4,7 @@ numbers.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -56,25 +57,27 @@ def test_neighboring_rings_interleave():
 
 
 @given(
-    radius=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 10_000),
     fl=st.floats(20, 500),
-    size=st.integers(32, 512),
     shift=st.floats(-0.3, 0.3),
+    margin=st.floats(1.0, 2.0),
+    scale=st.sampled_from([1e-3, 1.0, 1e3]),
 )
-def test_the_sphere_just_fits(radius, fl, size, shift):
-    """Its silhouette, the tangent cone's, touches the nearer border and crosses neither."""
-    principal = size * (0.5 + shift)
-    distance = framing_distance(radius, fl, size, principal)
-    # Tangent points of the circle x^2 + (z - d)^2 = r^2 seen from the origin.
-    slope = radius / math.sqrt(distance**2 - radius**2)
-    low, high = principal - fl * slope, principal + fl * slope
-    assert low >= -1e-6 * size and high <= size * (1 + 1e-6)
-    assert min(low, size - high) == pytest.approx(0, abs=1e-6 * size)
-    camera = Camera(size, size, fl, fl, principal, principal, np.eye(4))
-    angles = np.linspace(0, 2 * math.pi, 400)
-    ball = np.stack([np.cos(angles), 0 * angles, np.sin(angles)], 1) * radius + (0, 0, -distance)
-    pixels, _ = camera.project(ball)
-    assert pixels[:, 0].min() >= -1e-3 * size and pixels[:, 0].max() <= size * (1 + 1e-3)
+def test_the_model_just_fits_all_views(seed, fl, shift, margin, scale):
+    """Every point lands inside the picture's middle part, and one touches its border."""
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(40, 3)) * rng.uniform(0.1, 2, 3) * scale
+    camera = Camera(96, 64, fl, 1.3 * fl, 96 * (0.5 + shift), 32, np.eye(4))
+    rings = (Ring(5, 8), Ring(60, 3))
+    rotations = [v.matrix[:3, :3] for v in turntable(rings, np.zeros(3), 1.0)]
+    distance = framing_distance(points, rotations, camera, margin)
+    worst = 0.0
+    for view in turntable(rings, np.zeros(3), distance):
+        pixels, depth = dataclasses.replace(camera, matrix=view.matrix).project(points)
+        assert (depth > 0).all()
+        room = (min(camera.cx, 96 - camera.cx), 32)
+        worst = max(worst, float((np.abs(pixels - (camera.cx, 32)) / room).max()))
+    assert worst == pytest.approx(1 / margin, rel=1e-6)
 
 
 @given(count=st.integers(1, 500), keys=st.integers(1, 500), first=st.integers(0, 1000))

@@ -6,8 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from . import gsplat_backend, rasterizer, reference
@@ -17,6 +20,7 @@ from .loss_kernels import composite
 from .rasterizer import Rasterizer, View
 from .runtime import workers
 
+Floats = npt.NDArray[np.float32]
 Loss = Callable[[torch.Tensor, torch.Tensor, Crop | None], torch.Tensor]
 
 
@@ -44,6 +48,17 @@ class Backend:
         pixels = torch.from_numpy(picture.rgba).to(self.device).permute(2, 0, 1) / 255
         return pixels[:3] * pixels[3] + background[:, None, None] * (1 - pixels[3])
 
+    def draw_on_black(self, *arrays_and_view: Any) -> tuple[Floats, Floats]:
+        """Color (3, H, W) and alpha (H, W) on black, numpy in and out, without gradients.
+
+        Takes the rasterizer's five arrays and its view.
+        """
+        *arrays, view = arrays_and_view
+        with torch.no_grad():
+            tensors = (torch.from_numpy(a).to(self.device) for a in arrays)
+            drawn = self.rasterize(*tensors, view, torch.zeros(3, device=self.device))
+        return drawn.image.cpu().numpy(), drawn.alpha.cpu().numpy()
+
     def crop(self, alpha: torch.Tensor, picture: Picture) -> Crop | None:
         """The part of the picture the loss needs, or None for all of it."""
         return crop_of(alpha, picture.box) if self.crops else None
@@ -62,6 +77,20 @@ def plain() -> Backend:
 def gsplat() -> Backend:
     """gsplat on CUDA; see :mod:`.gsplat_backend`."""
     return Backend("gsplat", "cuda", gsplat_backend.rasterize, l1_dssim_torch)
+
+
+def processor() -> tuple[Backend, str | None]:
+    """The kernels, compiled and tried; or plain torch and the sentence that announces it."""
+    backend = builtin()
+    try:
+        warm_up(backend)
+    except numba.core.errors.NumbaError as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return plain(), (
+            f"The fast kernels cannot be compiled on this machine ({reason}); plain torch draws "
+            "the splats instead, some hundred times slower."
+        )
+    return backend, None
 
 
 def warm_up(backend: Backend) -> None:

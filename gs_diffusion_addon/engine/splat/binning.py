@@ -55,8 +55,9 @@ def bin_tiles(order, box, tiles_x, tiles_y):  # type: ignore[no-untyped-def]
     """The (tile, splat) pairs, grouped by tile, each group front to back.
 
     Returns ``starts`` (tiles + 1,) int64, where each tile's pairs begin; ``pairs`` (P,) int32,
-    the splat of each; ``offsets`` (N + 1,) int64 and ``slots`` (P,) int32: the pairs of splat i
-    are ``slots[offsets[i]:offsets[i + 1]]``.
+    the splat of each; ``offsets`` (N + 1,) int64 and ``homes`` (P,) int32: numbered splat by
+    splat, the pairs of splat i are ``offsets[i]`` .. ``offsets[i + 1] - 1``, and ``homes`` is that
+    number for each of ``pairs``.
     """
     starts = np.zeros(tiles_x * tiles_y + 1, np.int64)
     offsets = np.zeros(len(box) + 1, np.int64)
@@ -72,7 +73,7 @@ def bin_tiles(order, box, tiles_x, tiles_y):  # type: ignore[no-untyped-def]
     for tile in range(tiles_x * tiles_y):
         starts[tile + 1] += starts[tile]
     pairs = np.empty(offsets[-1], np.int32)
-    slots = np.empty(offsets[-1], np.int32)
+    homes = np.empty(offsets[-1], np.int32)
     places = starts[:-1].copy()
     for k in range(len(order)):
         i = order[k]
@@ -82,7 +83,7 @@ def bin_tiles(order, box, tiles_x, tiles_y):  # type: ignore[no-untyped-def]
             for column in range(left, right + 1):
                 place = places[row * tiles_x + column]
                 pairs[place] = i
-                slots[slot] = place
+                homes[place] = slot
                 places[row * tiles_x + column] += 1
                 slot += 1
-    return starts, pairs, offsets, slots
+    return starts, pairs, offsets, homes

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 
-from .jit import CX, CY, FX, FY, JACOBIAN_LIMIT, ROTATION, TRANSLATION, kernel
+from .jit import CX, CY, FX, FY, JACOBIAN_LIMIT, ROTATION, TRANSLATION, inlined
 
 
-@kernel
+@inlined
 def to_camera(camera, x, y, z):  # type: ignore[no-untyped-def]
     """World point -> camera space in OpenCV axes (x right, y down, z forward)."""
     r, t = ROTATION, TRANSLATION
@@ -24,7 +24,7 @@ def to_camera(camera, x, y, z):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@inlined
 def rotate_back(camera, x, y, z):  # type: ignore[no-untyped-def]
     """A gradient by camera-space position -> by world position (the rotation's transpose)."""
     r = ROTATION
@@ -35,7 +35,7 @@ def rotate_back(camera, x, y, z):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@inlined
 def rotation_matrix(w, x, y, z):  # type: ignore[no-untyped-def]
     """Rotation of the unit quaternion w, x, y, z, row by row."""
     return (
@@ -51,13 +51,13 @@ def rotation_matrix(w, x, y, z):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@inlined
 def inverse_norm4(w, x, y, z):  # type: ignore[no-untyped-def]
     """1 / length of a quaternion; a zero quaternion counts as one of length 1e-12."""
     return 1.0 / math.sqrt(max(w * w + x * x + y * y + z * z, 1e-24))
 
 
-@kernel
+@inlined
 def clamped_slope(slope, focal, principal, size):  # type: ignore[no-untyped-def]
     """x/z (or y/z) limited to the picture plus 0.3 tan(fov/2), and 1 where it was not limited.
 
@@ -72,7 +72,7 @@ def clamped_slope(slope, focal, principal, size):  # type: ignore[no-untyped-def
     return min(max(slope, low), high), free
 
 
-@kernel
+@inlined
 def screen_map(camera, slope_x, slope_y, depth):  # type: ignore[no-untyped-def]
     """J W, the (2, 3) affine map from a world offset at ``depth`` to pixels, row by row."""
     r = ROTATION
@@ -88,7 +88,7 @@ def screen_map(camera, slope_x, slope_y, depth):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
+@inlined
 def to_pixel(camera, x, y, z):  # type: ignore[no-untyped-def]
     """Camera-space point -> pixel index coordinates (a pixel's center has whole numbers)."""
     return camera[FX] * x / z + camera[CX], camera[FY] * y / z + camera[CY]

@@ -6,7 +6,7 @@ al.'s files (f_dc, f_rest). A color is 0.5 + sum of basis * coefficient.
 
 from __future__ import annotations
 
-from .jit import kernel
+from .jit import inlined
 
 C0 = 0.28209479177387814  # sqrt(1 / (4 pi))
 C1 = 0.4886025119029199  # sqrt(3 / (4 pi))
@@ -20,7 +20,7 @@ C3_D = 0.3731763325901154  # sqrt(7 / (16 pi))
 C3_E = 1.445305721320277  # sqrt(105 / (16 pi))
 
 
-@kernel
+@inlined
 def basis(x, y, z, degree, out):  # type: ignore[no-untyped-def]
     """The (degree + 1)^2 basis values of the unit direction x, y, z into ``out`` (16,)."""
     out[0] = C0
@@ -48,15 +48,15 @@ def basis(x, y, z, degree, out):  # type: ignore[no-untyped-def]
     out[15] = -C3_A * x * (xx - 3.0 * yy)
 
 
-@kernel
+@inlined
 def basis_gradient(x, y, z, degree, out):  # type: ignore[no-untyped-def]
     """Derivatives of :func:`basis` by x, y, z (as free variables) into ``out`` (16, 3)."""
-    out[:] = 0.0
+    _set(out, 0, 0.0, 0.0, 0.0)
     if degree < 1:
         return
-    out[1, 1] = -C1
-    out[2, 2] = C1
-    out[3, 0] = -C1
+    _set(out, 1, 0.0, -C1, 0.0)
+    _set(out, 2, 0.0, 0.0, C1)
+    _set(out, 3, -C1, 0.0, 0.0)
     if degree < 2:
         return
     _set(out, 4, C2 * y, C2 * x, 0.0)
@@ -76,7 +76,7 @@ def basis_gradient(x, y, z, degree, out):  # type: ignore[no-untyped-def]
     _set(out, 15, -3.0 * C3_A * (xx - yy), 6.0 * C3_A * x * y, 0.0)
 
 
-@kernel
+@inlined
 def _set(out, row, x, y, z):  # type: ignore[no-untyped-def]
     out[row, 0] = x
     out[row, 1] = y

@@ -22,6 +22,12 @@ from numba.extending import intrinsic, overload  # noqa: E402
 
 kernel = numba.njit(fastmath=True, error_model="numpy", cache=True, nogil=True)
 
+# For what a kernel calls once a splat with arrays: a real call would pass every array in a dozen
+# words
+# and count its references with locked instructions, which costs more than the work and does not
+# scale.
+inlined = numba.njit(fastmath=True, error_model="numpy", nogil=True, inline="always")
+
 TILE_X, TILE_Y = 32, 16  # pixels of a tile; 16 x 16, 32 x 32 and 64 x 16 were slower here
 LANES = 8  # a splat's part of a row is a multiple of this many pixels, and may begin anywhere
 DILATION = 0.3  # px^2 added to the projected covariance (Kerbl et al. 2023, their EWA low-pass)

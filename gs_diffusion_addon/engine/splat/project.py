@@ -39,6 +39,7 @@ from .jit import (
     RED,
     U,
     V,
+    inlined,
     kernel,
 )
 
@@ -58,7 +59,7 @@ def project(
     harmonics = np.zeros(16, np.float64)
     coefficients = (degree + 1) * (degree + 1)
     for i in range(first, last):
-        box[i, :] = 0
+        box[i, 0] = box[i, 1] = box[i, 2] = box[i, 3] = 0
         px, py, pz = to_camera(camera, means[i, 0], means[i, 1], means[i, 2])
         if not pz > camera[NEAR]:
             continue
@@ -66,7 +67,7 @@ def project(
         if not opacity * 255.0 > 1.0:
             continue
         u, v = to_pixel(camera, px, py, pz)
-        xx, xy, yy = _covariance(quats[i], scales[i], camera, px / pz, py / pz, pz, width, height)
+        xx, xy, yy = _covariance(quats, scales, i, camera, px / pz, py / pz, pz, width, height)
         determinant = xx * yy - xy * xy
         if not determinant > 0.0:
             continue
@@ -79,30 +80,31 @@ def project(
         if left > right or top > bottom:
             continue
         box[i, 0], box[i, 1], box[i, 2], box[i, 3] = left, right + 1, top, bottom + 1
-        row = projected[i]
-        row[U], row[V], row[DEPTH] = u, v, pz
-        row[CONIC_XX] = yy / determinant
-        row[CONIC_XY] = -xy / determinant
-        row[CONIC_YY] = xx / determinant
-        row[OPACITY], row[REACH] = opacity, reach
-        dx, dy, dz = _direction(camera, means[i])
+        projected[i, U], projected[i, V], projected[i, DEPTH] = u, v, pz
+        projected[i, CONIC_XX] = yy / determinant
+        projected[i, CONIC_XY] = -xy / determinant
+        projected[i, CONIC_YY] = xx / determinant
+        projected[i, OPACITY], projected[i, REACH] = opacity, reach
+        dx, dy, dz = _direction(camera, means, i)
         basis(dx, dy, dz, degree, harmonics)
         for channel in range(3):
             color = 0.5
             for k in range(coefficients):
                 color += harmonics[k] * sh[i, k, channel]
-            row[RED + channel] = max(color, 0.0)
+            projected[i, RED + channel] = max(color, 0.0)
 
 
-@kernel
-def _covariance(quat, scale, camera, slope_x, slope_y, depth, width, height):  # type: ignore[no-untyped-def]
+@inlined
+def _covariance(quats, scales, i, camera, slope_x, slope_y, depth, width, height):  # type: ignore[no-untyped-def]
     """Screen covariance (xx, xy, yy) in px^2, dilated."""
-    norm = inverse_norm4(quat[0], quat[1], quat[2], quat[3])
-    r = rotation_matrix(quat[0] * norm, quat[1] * norm, quat[2] * norm, quat[3] * norm)
+    norm = inverse_norm4(quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
+    r = rotation_matrix(
+        quats[i, 0] * norm, quats[i, 1] * norm, quats[i, 2] * norm, quats[i, 3] * norm
+    )
     clamped_x, _ = clamped_slope(slope_x, camera[FX], camera[CX], width)
     clamped_y, _ = clamped_slope(slope_y, camera[FY], camera[CY], height)
     t = screen_map(camera, clamped_x, clamped_y, depth)
-    s0, s1, s2 = math.exp(scale[0]), math.exp(scale[1]), math.exp(scale[2])
+    s0, s1, s2 = math.exp(scales[i, 0]), math.exp(scales[i, 1]), math.exp(scales[i, 2])
     a0 = (t[0] * r[0] + t[1] * r[3] + t[2] * r[6]) * s0
     a1 = (t[0] * r[1] + t[1] * r[4] + t[2] * r[7]) * s1
     a2 = (t[0] * r[2] + t[1] * r[5] + t[2] * r[8]) * s2
@@ -116,11 +118,11 @@ def _covariance(quat, scale, camera, slope_x, slope_y, depth, width, height):  #
     )
 
 
-@kernel
-def _direction(camera, mean):  # type: ignore[no-untyped-def]
+@inlined
+def _direction(camera, means, i):  # type: ignore[no-untyped-def]
     """Unit vector from the camera to a splat."""
-    x = mean[0] - camera[POSITION]
-    y = mean[1] - camera[POSITION + 1]
-    z = mean[2] - camera[POSITION + 2]
+    x = means[i, 0] - camera[POSITION]
+    y = means[i, 1] - camera[POSITION + 1]
+    z = means[i, 2] - camera[POSITION + 2]
     length = 1.0 / math.sqrt(max(x * x + y * y + z * z, 1e-24))
     return x * length, y * length, z * length

@@ -37,6 +37,7 @@ from .jit import (
     ROTATION,
     U,
     V,
+    inlined,
     kernel,
 )
 
@@ -44,14 +45,14 @@ from .jit import (
 @kernel
 def project_backward(
     first, last, means, quats, scales, sh, degree, camera, width, height, projected, box,
-    offsets, slots, pair_gradients, d_means, d_quats, d_scales, d_opacities, d_sh, screen,
+    offsets, pair_gradients, d_means, d_quats, d_scales, d_opacities, d_sh, screen,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Gradients of the splats ``first`` .. ``last - 1``.
 
-    ``slots[offsets[i]:offsets[i + 1]]`` are the rows of ``pair_gradients`` (P, 9) that belong to
-    splat i: gradients by u, v, conic xx, xy, yy, opacity, red, green, blue. Writes ``d_means``
-    .. ``d_sh`` (shapes of the parameters, zero for splats not drawn) and ``screen`` (N,): length
-    of the gradient by (u, v).
+    Rows ``offsets[i]`` .. ``offsets[i + 1] - 1`` of ``pair_gradients`` (P, 9) belong to splat i:
+    gradients by u, v, conic xx, xy, yy, opacity, red, green, blue. Writes ``d_means`` ..
+    ``d_sh`` (shapes of the parameters, zero for splats not drawn) and ``screen`` (N,): length of
+    the gradient by (u, v).
     """
     g = np.zeros(GRADIENTS, np.float64)
     harmonics = np.zeros(16, np.float64)
@@ -71,32 +72,32 @@ def project_backward(
             g[c] = 0.0
         for pair in range(offsets[i], offsets[i + 1]):
             for c in range(GRADIENTS):
-                g[c] += pair_gradients[slots[pair], c]
+                g[c] += pair_gradients[pair, c]
         screen[i] = math.sqrt(g[U] * g[U] + g[V] * g[V])
         opacity = projected[i, OPACITY]
         d_opacities[i] = g[OPACITY] * opacity * (1.0 - opacity)
         _shape_backward(
-            g, means[i], quats[i], scales[i], camera, width, height, projected[i],
-            d_means[i], d_quats[i], d_scales[i],
+            i, g, means, quats, scales, camera, width, height, projected,
+            d_means, d_quats, d_scales,
         )  # fmt: skip
         _color_backward(
-            g, means[i], sh[i], degree, camera, projected[i], harmonics, slopes, d_means[i], d_sh[i]
+            i, g, means, sh, degree, camera, projected, harmonics, slopes, d_means, d_sh
         )
 
 
-@kernel
+@inlined
 def _shape_backward(
-    g, mean, quat, scale, camera, width, height, projected, d_mean, d_quat, d_scale
+    i, g, means, quats, scales, camera, width, height, projected, d_means, d_quats, d_scales
 ):  # type: ignore[no-untyped-def]
     """Gradients by u, v and the conic -> position, rotation, scales."""
-    px, py, pz = to_camera(camera, mean[0], mean[1], mean[2])
+    px, py, pz = to_camera(camera, means[i, 0], means[i, 1], means[i, 2])
     sx, free_x = clamped_slope(px / pz, camera[FX], camera[CX], width)
     sy, free_y = clamped_slope(py / pz, camera[FY], camera[CY], height)
     t = screen_map(camera, sx, sy, pz)
-    norm = inverse_norm4(quat[0], quat[1], quat[2], quat[3])
-    w, x, y, z = quat[0] * norm, quat[1] * norm, quat[2] * norm, quat[3] * norm
+    norm = inverse_norm4(quats[i, 0], quats[i, 1], quats[i, 2], quats[i, 3])
+    w, x, y, z = quats[i, 0] * norm, quats[i, 1] * norm, quats[i, 2] * norm, quats[i, 3] * norm
     r = rotation_matrix(w, x, y, z)
-    s0, s1, s2 = math.exp(scale[0]), math.exp(scale[1]), math.exp(scale[2])
+    s0, s1, s2 = math.exp(scales[i, 0]), math.exp(scales[i, 1]), math.exp(scales[i, 2])
     # P = T R, so that Q = P S
     p0 = t[0] * r[0] + t[1] * r[3] + t[2] * r[6]
     p1 = t[0] * r[1] + t[1] * r[4] + t[2] * r[7]
@@ -104,14 +105,14 @@ def _shape_backward(
     p3 = t[3] * r[0] + t[4] * r[3] + t[5] * r[6]
     p4 = t[3] * r[1] + t[4] * r[4] + t[5] * r[7]
     p5 = t[3] * r[2] + t[4] * r[5] + t[5] * r[8]
-    xx, xy, yy = _covariance_gradient(g, projected)
+    xx, xy, yy = _covariance_gradient(i, g, projected)
     # dQ = 2 dCov Q; scales: dS = P^T dQ; then e = dP = dQ S
     e0, e3 = 2 * (xx * p0 + xy * p3) * s0, 2 * (xy * p0 + yy * p3) * s0
     e1, e4 = 2 * (xx * p1 + xy * p4) * s1, 2 * (xy * p1 + yy * p4) * s1
     e2, e5 = 2 * (xx * p2 + xy * p5) * s2, 2 * (xy * p2 + yy * p5) * s2
-    d_scale[0] = (e0 * p0 + e3 * p3) * s0
-    d_scale[1] = (e1 * p1 + e4 * p4) * s1
-    d_scale[2] = (e2 * p2 + e5 * p5) * s2
+    d_scales[i, 0] = (e0 * p0 + e3 * p3) * s0
+    d_scales[i, 1] = (e1 * p1 + e4 * p4) * s1
+    d_scales[i, 2] = (e2 * p2 + e5 * p5) * s2
     e0, e1, e2, e3, e4, e5 = e0 * s0, e1 * s1, e2 * s2, e3 * s0, e4 * s1, e5 * s2
     # dR = T^T dP
     _rotation_backward(
@@ -119,7 +120,7 @@ def _shape_backward(
         t[0] * e0 + t[3] * e3, t[0] * e1 + t[3] * e4, t[0] * e2 + t[3] * e5,
         t[1] * e0 + t[4] * e3, t[1] * e1 + t[4] * e4, t[1] * e2 + t[4] * e5,
         t[2] * e0 + t[5] * e3, t[2] * e1 + t[5] * e4, t[2] * e2 + t[5] * e5,
-        d_quat,
+        i, d_quats,
     )  # fmt: skip
     # dT = dP R^T
     d0 = e0 * r[0] + e1 * r[1] + e2 * r[2]
@@ -129,37 +130,37 @@ def _shape_backward(
     d4 = e3 * r[3] + e4 * r[4] + e5 * r[5]
     d5 = e3 * r[6] + e4 * r[7] + e5 * r[8]
     _position_backward(
-        g, camera, px, py, pz, sx, sy, free_x, free_y, d0, d1, d2, d3, d4, d5, d_mean
+        g, camera, px, py, pz, sx, sy, free_x, free_y, d0, d1, d2, d3, d4, d5, i, d_means
     )
 
 
-@kernel
-def _covariance_gradient(g, projected):  # type: ignore[no-untyped-def]
+@inlined
+def _covariance_gradient(i, g, projected):  # type: ignore[no-untyped-def]
     """dCov = -K dK K for the conic K; the off-diagonal gradient counts for both its places."""
-    a, b, c = projected[CONIC_XX], projected[CONIC_XY], projected[CONIC_YY]
+    a, b, c = projected[i, CONIC_XX], projected[i, CONIC_XY], projected[i, CONIC_YY]
     ga, gb, gc = g[CONIC_XX], 0.5 * g[CONIC_XY], g[CONIC_YY]
     h00, h01 = ga * a + gb * b, ga * b + gb * c
     h10, h11 = gb * a + gc * b, gb * b + gc * c
     return -(a * h00 + b * h10), -(a * h01 + b * h11), -(b * h01 + c * h11)
 
 
-@kernel
-def _rotation_backward(w, x, y, z, norm, d00, d01, d02, d10, d11, d12, d20, d21, d22, d_quat):  # type: ignore[no-untyped-def]
+@inlined
+def _rotation_backward(w, x, y, z, norm, d00, d01, d02, d10, d11, d12, d20, d21, d22, i, d_quats):  # type: ignore[no-untyped-def]
     """Gradient by the rotation matrix -> by the quaternion before it was normalized."""
     dw = 2 * (-z * d01 + y * d02 + z * d10 - x * d12 - y * d20 + x * d21)
     dx = 2 * (y * d01 + z * d02 + y * d10 - w * d12 + z * d20 + w * d21) - 4 * x * (d11 + d22)
     dy = 2 * (x * d01 + w * d02 + x * d10 + z * d12 - w * d20 + z * d21) - 4 * y * (d00 + d22)
     dz = 2 * (-w * d01 + x * d02 + w * d10 + y * d12 + x * d20 + y * d21) - 4 * z * (d00 + d11)
     along = dw * w + dx * x + dy * y + dz * z  # normalization removes the radial part
-    d_quat[0] = (dw - w * along) * norm
-    d_quat[1] = (dx - x * along) * norm
-    d_quat[2] = (dy - y * along) * norm
-    d_quat[3] = (dz - z * along) * norm
+    d_quats[i, 0] = (dw - w * along) * norm
+    d_quats[i, 1] = (dx - x * along) * norm
+    d_quats[i, 2] = (dy - y * along) * norm
+    d_quats[i, 3] = (dz - z * along) * norm
 
 
-@kernel
+@inlined
 def _position_backward(
-    g, camera, px, py, pz, sx, sy, free_x, free_y, d0, d1, d2, d3, d4, d5, d_mean
+    g, camera, px, py, pz, sx, sy, free_x, free_y, d0, d1, d2, d3, d4, d5, i, d_means
 ):  # type: ignore[no-untyped-def]
     """Gradients by (u, v) and by T = J W (d0 .. d5, row by row) -> position."""
     q = ROTATION
@@ -177,32 +178,32 @@ def _position_backward(
     by_z = -(fx * g[U] + d_sx) * px / zz - (fy * g[V] + d_sy) * py / zz
     by_z += (-fx * j_xx + fx * sx * j_xz - fy * j_yy + fy * sy * j_yz) / zz
     wx, wy, wz = rotate_back(camera, by_x, by_y, by_z)
-    d_mean[0] += wx
-    d_mean[1] += wy
-    d_mean[2] += wz
+    d_means[i, 0] += wx
+    d_means[i, 1] += wy
+    d_means[i, 2] += wz
 
 
-@kernel
-def _color_backward(g, mean, sh, degree, camera, projected, harmonics, slopes, d_mean, d_sh):  # type: ignore[no-untyped-def]
+@inlined
+def _color_backward(i, g, means, sh, degree, camera, projected, harmonics, slopes, d_means, d_sh):  # type: ignore[no-untyped-def]
     """Gradients by the color -> coefficients, and position through the viewing direction."""
-    x = mean[0] - camera[POSITION]
-    y = mean[1] - camera[POSITION + 1]
-    z = mean[2] - camera[POSITION + 2]
+    x = means[i, 0] - camera[POSITION]
+    y = means[i, 1] - camera[POSITION + 1]
+    z = means[i, 2] - camera[POSITION + 2]
     length = 1.0 / math.sqrt(max(x * x + y * y + z * z, 1e-24))
     x, y, z = x * length, y * length, z * length
     basis(x, y, z, degree, harmonics)
     basis_gradient(x, y, z, degree, slopes)
     by_x, by_y, by_z = 0.0, 0.0, 0.0
     for channel in range(3):
-        if projected[RED + channel] <= 0:
+        if projected[i, RED + channel] <= 0:
             continue  # the color was clamped at black
         slope = g[RED + channel]
         for k in range((degree + 1) * (degree + 1)):
-            d_sh[k, channel] = harmonics[k] * slope
-            by_x += slopes[k, 0] * sh[k, channel] * slope
-            by_y += slopes[k, 1] * sh[k, channel] * slope
-            by_z += slopes[k, 2] * sh[k, channel] * slope
+            d_sh[i, k, channel] = harmonics[k] * slope
+            by_x += slopes[k, 0] * sh[i, k, channel] * slope
+            by_y += slopes[k, 1] * sh[i, k, channel] * slope
+            by_z += slopes[k, 2] * sh[i, k, channel] * slope
     along = by_x * x + by_y * y + by_z * z
-    d_mean[0] += (by_x - x * along) * length
-    d_mean[1] += (by_y - y * along) * length
-    d_mean[2] += (by_z - z * along) * length
+    d_means[i, 0] += (by_x - x * along) * length
+    d_means[i, 1] += (by_y - y * along) * length
+    d_means[i, 2] += (by_z - z * along) * length

@@ -36,13 +36,14 @@ from .jit import (
     U,
     V,
     exponential,
+    inlined,
     kernel,
 )
 
 _CHECK = 16  # splats between two looks at whether the tile is finished
 
 
-@kernel
+@inlined
 def _finished(state):  # type: ignore[no-untyped-def]
     """Whether less than OPAQUE of the light passes at every pixel of the tile."""
     for y in range(TILE_Y):
@@ -54,16 +55,25 @@ def _finished(state):  # type: ignore[no-untyped-def]
     return True
 
 
-@kernel
-def _blend(splat, box, x0, y0, state):  # type: ignore[no-untyped-def]
-    """Composite one splat behind what the tile at x0, y0 holds."""
-    left, right = max(box[0] - x0, 0), min(box[1] - x0, TILE_X)
+@inlined
+def _blend(projected, box, i, x0, y0, state):  # type: ignore[no-untyped-def]
+    """Composite splat i behind what the tile at x0, y0 holds."""
+    left, right = max(box[i, 0] - x0, 0), min(box[i, 1] - x0, TILE_X)
     lanes = (right - left + LANES - 1) // LANES * LANES
     start = np.uint64(min(left, TILE_X - lanes))
-    u, v = splat[U] - np.float32(x0 + start), splat[V] - np.float32(y0)
-    xx, xy, yy = -HALF * splat[CONIC_XX], -splat[CONIC_XY], -HALF * splat[CONIC_YY]
-    opacity, red, green, blue = splat[OPACITY], splat[RED], splat[GREEN], splat[BLUE]
-    for y in range(max(box[2] - y0, 0), min(box[3] - y0, TILE_Y)):
+    u, v = projected[i, U] - np.float32(x0 + start), projected[i, V] - np.float32(y0)
+    xx, xy, yy = (
+        -HALF * projected[i, CONIC_XX],
+        -projected[i, CONIC_XY],
+        -HALF * projected[i, CONIC_YY],
+    )
+    opacity, red, green, blue = (
+        projected[i, OPACITY],
+        projected[i, RED],
+        projected[i, GREEN],
+        projected[i, BLUE],
+    )
+    for y in range(max(box[i, 2] - y0, 0), min(box[i, 3] - y0, TILE_Y)):
         dy = np.float32(y) - v
         across, down = xy * dy, yy * dy * dy
         for x in range(lanes):
@@ -96,7 +106,7 @@ def raster(first, last, tiles_x, starts, pairs, projected, box, background, imag
         state[:, 1:] = ZERO
         pair = starts[tile]
         while pair < starts[tile + 1]:
-            _blend(projected[pairs[pair]], box[pairs[pair]], x0, y0, state)
+            _blend(projected, box, pairs[pair], x0, y0, state)
             pair += 1
             if (pair - starts[tile]) % _CHECK == 0 and _finished(state):
                 break

@@ -31,26 +31,36 @@ from .jit import (
     U,
     V,
     exponential,
+    inlined,
     kernel,
 )
 
 
-@kernel
-def _walk(splat, box, x0, y0, state, sums):  # type: ignore[no-untyped-def]
-    """Take one splat through the tile's ``state`` and collect its gradients by column.
+@inlined
+def _walk(projected, box, i, x0, y0, state, sums):  # type: ignore[no-untyped-def]
+    """Take splat i through the tile's ``state`` and collect its gradients by column.
 
     ``state`` (TILE_Y, 5, TILE_X): light, rest, gradient by red, green, blue. ``sums`` (6,
     TILE_X), set to zero before: gradients by r, g, b, and s = alpha dL/dalpha with its first and
     second moment in y. Returns the column that ``sums[:, 0]`` stands for and the number of
     columns.
     """
-    left, right = max(box[0] - x0, 0), min(box[1] - x0, TILE_X)
+    left, right = max(box[i, 0] - x0, 0), min(box[i, 1] - x0, TILE_X)
     lanes = (right - left + LANES - 1) // LANES * LANES
     start = np.uint64(min(left, TILE_X - lanes))
-    u, v = splat[U] - np.float32(x0 + start), splat[V] - np.float32(y0)
-    xx, xy, yy = -HALF * splat[CONIC_XX], -splat[CONIC_XY], -HALF * splat[CONIC_YY]
-    opacity, red, green, blue = splat[OPACITY], splat[RED], splat[GREEN], splat[BLUE]
-    for y in range(max(box[2] - y0, 0), min(box[3] - y0, TILE_Y)):
+    u, v = projected[i, U] - np.float32(x0 + start), projected[i, V] - np.float32(y0)
+    xx, xy, yy = (
+        -HALF * projected[i, CONIC_XX],
+        -projected[i, CONIC_XY],
+        -HALF * projected[i, CONIC_YY],
+    )
+    opacity, red, green, blue = (
+        projected[i, OPACITY],
+        projected[i, RED],
+        projected[i, GREEN],
+        projected[i, BLUE],
+    )
+    for y in range(max(box[i, 2] - y0, 0), min(box[i, 3] - y0, TILE_Y)):
         dy = np.float32(y) - v
         across, down = xy * dy, yy * dy * dy
         for x in range(lanes):
@@ -77,10 +87,12 @@ def _walk(splat, box, x0, y0, state, sums):  # type: ignore[no-untyped-def]
     return x0 + start, lanes
 
 
-@kernel
-def _gather(splat, column, lanes, sums, out):  # type: ignore[no-untyped-def]
-    """Sums by column -> the nine gradients; all by position and conic are moments of s."""
-    u = splat[U] - np.float32(column)
+@inlined
+def _gather(projected, i, column, lanes, sums, rows, row):  # type: ignore[no-untyped-def]
+    """Sums by column -> the nine gradients in a row of ``rows``; all by position and conic are
+    moments of s.
+    """
+    u = projected[i, U] - np.float32(column)
     red, green, blue, total = ZERO, ZERO, ZERO, ZERO
     mx, my, mxx, mxy, myy = ZERO, ZERO, ZERO, ZERO, ZERO
     for x in range(lanes):
@@ -95,15 +107,15 @@ def _gather(splat, column, lanes, sums, out):  # type: ignore[no-untyped-def]
         mxy += sums[4, x] * dx
         myy += sums[5, x]
         sums[0, x] = sums[1, x] = sums[2, x] = sums[3, x] = sums[4, x] = sums[5, x] = ZERO
-    out[U] = splat[CONIC_XX] * mx + splat[CONIC_XY] * my
-    out[V] = splat[CONIC_XY] * mx + splat[CONIC_YY] * my
-    out[CONIC_XX] = -HALF * mxx
-    out[CONIC_XY] = -mxy
-    out[CONIC_YY] = -HALF * myy
-    out[OPACITY] = total / splat[OPACITY]
-    out[RED] = red
-    out[GREEN] = green
-    out[BLUE] = blue
+    rows[row, U] = projected[i, CONIC_XX] * mx + projected[i, CONIC_XY] * my
+    rows[row, V] = projected[i, CONIC_XY] * mx + projected[i, CONIC_YY] * my
+    rows[row, CONIC_XX] = -HALF * mxx
+    rows[row, CONIC_XY] = -mxy
+    rows[row, CONIC_YY] = -HALF * myy
+    rows[row, OPACITY] = total / projected[i, OPACITY]
+    rows[row, RED] = red
+    rows[row, GREEN] = green
+    rows[row, BLUE] = blue
 
 
 @kernel
@@ -124,13 +136,14 @@ def _fill(state, x0, y0, image, light, d_image, d_alpha):  # type: ignore[no-unt
 
 @kernel
 def raster_backward(
-    first, last, tiles_x, starts, ends, pairs, projected, box, image, light,
+    first, last, tiles_x, starts, ends, pairs, homes, projected, box, image, light,
     d_image, d_alpha, pair_gradients,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Gradients of the tiles ``first`` .. ``last - 1``, one row for each pair.
 
     ``d_image`` (3, H, W), ``d_alpha`` (H, W): the loss by the picture and by alpha = 1 - light.
-    Writes ``pair_gradients`` (P, 9), rows in the order of ``pairs``; zero behind a tile's end.
+    Writes ``pair_gradients`` (P, 9), rows numbered splat by splat (``homes``); zero behind a
+    tile's end.
     """
     state = np.empty((TILE_Y, 5, TILE_X), image.dtype)
     sums = np.zeros((6, TILE_X), image.dtype)
@@ -138,10 +151,9 @@ def raster_backward(
         x0, y0 = tile % tiles_x * TILE_X, tile // tiles_x * TILE_Y
         for pair in range(ends[tile], starts[tile + 1]):
             for k in range(GRADIENTS):
-                pair_gradients[pair, k] = ZERO
+                pair_gradients[homes[pair], k] = ZERO
         if ends[tile] > starts[tile]:
             _fill(state, x0, y0, image, light, d_image, d_alpha)
         for pair in range(starts[tile], ends[tile]):
-            splat = projected[pairs[pair]]
-            column, lanes = _walk(splat, box[pairs[pair]], x0, y0, state, sums)
-            _gather(splat, column, lanes, sums, pair_gradients[pair])
+            column, lanes = _walk(projected, box, pairs[pair], x0, y0, state, sums)
+            _gather(projected, pairs[pair], column, lanes, sums, pair_gradients, homes[pair])

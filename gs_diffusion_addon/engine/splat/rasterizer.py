@@ -126,7 +126,7 @@ class Frame:
     starts: npt.NDArray[np.int64]
     pairs: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
-    slots: npt.NDArray[np.int32]
+    homes: npt.NDArray[np.int32]
     ends: npt.NDArray[np.int64]
     image: Floats
     light: Floats
@@ -176,9 +176,9 @@ def draw(
         view.width, view.height, projected, box,
     )  # fmt: skip
     tiles_x, tiles_y = -(-view.width // TILE_X), -(-view.height // TILE_Y)
-    starts, pairs, offsets, slots = bin_tiles(depth_order(projected, box), box, tiles_x, tiles_y)
+    starts, pairs, offsets, homes = bin_tiles(depth_order(projected, box), box, tiles_x, tiles_y)
     frame = Frame(
-        view, camera, degree, projected, box, starts, pairs, offsets, slots,
+        view, camera, degree, projected, box, starts, pairs, offsets, homes,
         np.empty(tiles_x * tiles_y, np.int64),
         np.empty((3, view.height, view.width), dtype),
         np.empty((view.height, view.width), dtype),
@@ -205,7 +205,8 @@ def draw_backward(
     rows = np.empty((len(frame.pairs), GRADIENTS), means.dtype)
     pool.run(
         frame.tile_ranges(pool), raster_backward, frame.tiles_x, frame.starts, frame.ends,
-        frame.pairs, frame.projected, frame.box, frame.image, frame.light, d_image, d_alpha, rows,
+        frame.pairs, frame.homes, frame.projected, frame.box, frame.image, frame.light,
+        d_image, d_alpha, rows,
     )  # fmt: skip
     count = len(means)
     out = (
@@ -215,7 +216,7 @@ def draw_backward(
     pool.run(
         pool.even(count, _SMALLEST), project_backward, means, quats, scales, sh, frame.degree,
         frame.camera, frame.view.width, frame.view.height, frame.projected, frame.box,
-        frame.offsets, frame.slots, rows, *out,
+        frame.offsets, rows, *out,
     )  # fmt: skip
     return out
 

@@ -85,6 +85,13 @@ def thread_count(wanted: int = 0) -> int:
     return os.cpu_count() or 1
 
 
+def use_threads(count: int) -> None:
+    """Make ``count`` (0: leave it) what :func:`thread_count` answers in this process."""
+    if count:
+        os.environ["GSD_THREADS"] = str(count)
+        workers.cache_clear()
+
+
 class Workers:
     """Runs a kernel over ranges of jobs on ``count`` threads, the calling one included."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 
@@ -13,7 +12,7 @@ from ...core.ply import Points, Splats, read_points
 from ...core.run import Run, file_digest
 from ...core.settings import Settings
 from ..splat import checkpoint
-from ..splat.backends import Backend, warm_up
+from ..splat.backends import Backend
 from ..splat.dataset import Dataset, Picture, load
 from ..splat.initialize import colored, from_points, from_silhouettes, points_of_guides
 from ..splat.training import Recipe, Status, train
@@ -37,12 +36,8 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
     Resumes from ``run.checkpoints``. Raises InputError for an unusable data set and StageError
     for a training that comes to nothing.
     """
-    if settings.threads:
-        os.environ["GSD_THREADS"] = str(settings.threads)
     emit("phase", message="Reading the training frames")
     dataset = load(run.gs)
-    emit("phase", message="Compiling the kernels")
-    warm_up(backend)
     emit("phase", message="Training")
     recipe = recipe_of(settings)
     reporter = _Reporter(emit, recipe.steps)

@@ -1,0 +1,36 @@
+"""Blender's door: properties, operators and panels. Draws and starts things; decides nothing."""
+
+from __future__ import annotations
+
+import atexit
+
+import bpy
+
+from ..declarations import SCENE_SETTINGS
+from . import menus, operators, panels, properties, running
+
+CLASSES = (*properties.CLASSES, *operators.CLASSES, *running.CLASSES, *panels.CLASSES)
+
+
+def register() -> None:
+    """Add everything to Blender; what an earlier call left is taken out first."""
+    unregister()
+    for cls in CLASSES:
+        bpy.utils.register_class(cls)
+    setattr(bpy.types.Scene, SCENE_SETTINGS, bpy.props.PointerProperty(type=properties.RunSettings))
+    menus.register()
+    if getattr(bpy.app, "module", False):
+        # The bpy wheel crashes or hangs at exit (4.2, 4.5) with classes still registered.
+        atexit.register(unregister)
+
+
+def unregister() -> None:
+    """Take everything out of Blender again and stop a running job."""
+    atexit.unregister(unregister)
+    running.stop_for_good()
+    menus.unregister()
+    if hasattr(bpy.types.Scene, SCENE_SETTINGS):
+        delattr(bpy.types.Scene, SCENE_SETTINGS)
+    for cls in reversed(CLASSES):
+        if cls.is_registered:
+            bpy.utils.unregister_class(cls)

@@ -1,0 +1,129 @@
+"""A run's child process as the panel sees it: started, followed without waiting, cancelled.
+
+No bpy here: a thread reads the child's event stream, :meth:`Job.poll` takes in what has come, and
+whoever draws looks at the fields.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core import process
+from ..core.errors import EXIT_INTERRUPTED
+from ..core.events import Event, Splitter
+
+PREFIX = "gsd: "
+"""What the worker puts before the sentence that it ends with."""
+
+
+@dataclass
+class Job:
+    """One run of the worker: the command, its folder, and what is known of it now."""
+
+    command: Sequence[str]
+    folder: Path
+    threads: int = 0
+    stage: str = "Starting"
+    iteration: int = 0
+    detail: str = ""
+    share: float = 0.0
+    eta: float | None = None
+    image: str = ""
+    message: str = ""
+    warnings: list[str] = field(default_factory=list)
+    code: int | None = None
+    cancelled: bool = False
+
+    def start(self) -> None:
+        """Start the child; raises MissingError when it cannot be started."""
+        environment = process.child_environment(self.threads)
+        self._child = process.start(self.command, env=environment)
+        self._items: queue.Queue[Event | str | int] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def poll(self) -> bool:
+        """Take in what the child has said; returns whether it still runs. Never waits."""
+        while self.code is None:
+            try:
+                item = self._items.get_nowait()
+            except queue.Empty:
+                return True
+            self._take(item)
+        return False
+
+    def wait(self) -> int:
+        """Follow the child to its end; returns its exit code."""
+        while self.poll():
+            time.sleep(0.05)
+        assert self.code is not None
+        return self.code
+
+    def cancel(self) -> None:
+        """Ask the child and all that it started to end, in a thread: this returns at once."""
+        if self.code is None and not self.cancelled:
+            self.cancelled, self.stage, self.detail = True, "Stopping", ""
+            threading.Thread(target=process.end_tree, args=(self._child,), daemon=True).start()
+
+    def end_now(self) -> None:
+        """End the child and wait until it is gone (at most two seconds)."""
+        if self.code is None:
+            self.cancelled = True
+            process.end_tree(self._child)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the run came to its end."""
+        return self.code == 0
+
+    @property
+    def outcome(self) -> str:
+        """One sentence for the user once the job has ended."""
+        if self.cancelled or self.code == EXIT_INTERRUPTED:
+            return "Stopped; Resume goes on from here."
+        return self.message or f"The worker ended with code {self.code}; see logs in {self.folder}."
+
+    def _read(self) -> None:
+        splitter = Splitter()
+        stream = self._child.stdout
+        assert stream is not None
+        try:
+            while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
+                for item in splitter.feed(chunk):
+                    self._items.put(item)
+        except ValueError:
+            self.cancelled = True  # end_tree closed the stream
+        for item in splitter.close():
+            self._items.put(item)
+        self._items.put(self._child.wait())
+
+    def _take(self, item: Event | str | int) -> None:
+        if isinstance(item, int):
+            self.code = item
+        elif isinstance(item, str):
+            if item.startswith(PREFIX):
+                self.message = item.removeprefix(PREFIX)
+        elif not self.cancelled:
+            self._show(item)
+
+    def _show(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "stage_started":
+            self.stage = str(event.get("label", event.get("stage", "")))
+            self.iteration = int(event.get("iteration") or 0)
+            self.detail, self.share, self.eta = "", 0.0, None
+        elif kind == "phase":
+            self.detail = str(event.get("message", ""))
+        elif kind == "progress":
+            done, total = event.get("done", 0), max(1, event.get("total", 1))
+            self.share, self.eta = min(1.0, done / total), event.get("eta")
+            self.detail = f"{done:g}/{total} {event.get('unit', '')}"
+            self.image = str(event.get("image") or self.image)
+        elif kind == "warning":
+            self.warnings.append(str(event.get("message", "")))
+        elif kind == "error":
+            self.message = str(event.get("message", ""))

@@ -1,0 +1,144 @@
+"""Operators around splats and results: import, display, the hidden model, the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy_extras.io_utils import ImportHelper
+
+from ..core.errors import GsdError
+from ..core.run import Run
+from ..declarations import SCENE_SETTINGS, Operators, Properties
+from ..scene.result import hide_source, show_source
+from ..scene.selection import is_geometry
+from ..scene.splat_display import prepare_scene, show_splat
+from ..scene.splat_import import import_splat
+
+MODES = (
+    ("gaussians", "Gaussians", "Each splat as the Gaussian it is; what was trained"),
+    ("points", "Points", "Each splat as a dot; fast"),
+    ("none", "Vertices", "Nothing but the bare vertices"),
+)
+
+
+def is_splat(item: bpy.types.Object | None) -> bool:
+    """Whether the object is a splat that we imported."""
+    return item is not None and Properties.SPLAT in item
+
+
+class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
+    """Import a 3D Gaussian Splatting model (.ply)"""
+
+    bl_idname = Operators.IMPORT_SPLAT
+    bl_label = "Import Splat"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filename_ext = ".ply"
+    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
+    files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement)
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+    standard_colors: bpy.props.BoolProperty(
+        name="Show Trained Colors",
+        description="set the scene's view transform to Standard, which shows splats' own colors",
+        default=True,
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import the chosen files and select what came."""
+        names = [f.name for f in self.files if f.name]
+        paths = [Path(self.directory) / n for n in names] or [Path(self.filepath)]
+        imported = []
+        for path in paths:
+            try:
+                imported.append(import_splat(path, context.collection))
+            except GsdError as error:
+                self.report({"ERROR"}, str(error))
+        for item in context.selected_objects if imported else ():
+            item.select_set(False)
+        for item in imported:
+            show_splat(item)
+            item.select_set(True)
+            context.view_layer.objects.active = item
+        if imported and self.standard_colors:
+            prepare_scene(context.scene)
+        return {"FINISHED"} if imported else {"CANCELLED"}
+
+
+class GS_DIFFUSION_OT_splat_display(bpy.types.Operator):
+    """Choose how the selected splats are drawn"""
+
+    bl_idname = Operators.SPLAT_DISPLAY
+    bl_label = "Splat Display"
+    bl_options = {"REGISTER", "UNDO"}
+
+    viewport: bpy.props.EnumProperty(name="Viewport", items=MODES, default="points")
+    render: bpy.props.EnumProperty(name="Render", items=MODES, default="gaussians")
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The active object has to be a splat."""
+        return is_splat(context.active_object)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Switch the modifiers of all selected splats."""
+        for item in {context.active_object, *context.selected_objects}:
+            if is_splat(item):
+                show_splat(item, self.viewport, self.render)
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_toggle_source(bpy.types.Operator):
+    """Show the model that the splat was made from, or hide the selected objects behind the splat"""
+
+    bl_idname = Operators.TOGGLE_SOURCE
+    bl_label = "Show or Hide Model"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Show what is hidden; if nothing was, hide the selection."""
+        shown = show_source(context.scene)
+        if not shown:
+            hide_source([o for o in context.selected_objects if is_geometry(o)])
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_use_selection(bpy.types.Operator):
+    """Turn around the selected objects only"""
+
+    bl_idname = Operators.USE_SELECTION
+    bl_label = "Use Selected Objects"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Write the names into the setting "objects"."""
+        names = sorted(o.name for o in context.selected_objects if is_geometry(o))
+        getattr(context.scene, SCENE_SETTINGS).objects = ", ".join(names)
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_open_report(bpy.types.Operator):
+    """Open a run's report in the web browser"""
+
+    bl_idname = Operators.OPEN_REPORT
+    bl_label = "Open Report"
+
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Hand the file to the system."""
+        report = Run(Path(self.folder)).report
+        if not report.is_file():
+            self.report({"ERROR"}, f"{report} does not exist.")
+            return {"CANCELLED"}
+        bpy.ops.wm.url_open(url=report.as_uri())
+        return {"FINISHED"}
+
+
+CLASSES = (
+    GS_DIFFUSION_OT_import_splat,
+    GS_DIFFUSION_OT_splat_display,
+    GS_DIFFUSION_OT_toggle_source,
+    GS_DIFFUSION_OT_use_selection,
+    GS_DIFFUSION_OT_open_report,
+)

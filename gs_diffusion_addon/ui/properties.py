@@ -1,0 +1,89 @@
+"""A scene's settings, one Blender property for each field of core.settings.Settings.
+
+Name, default, range, choices and help text all come from there; nothing is declared twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from ..core.settings import Settings, flag, kind, knob, names
+
+NOT_SHOWN = ("blend", "model")
+"""Where the model comes from is given by the open scene."""
+
+INT_MAX = 2**31 - 1
+"""Blender's integer properties have 32 bits."""
+
+
+def _property(name: str) -> Any:
+    """The bpy property that stands for the setting ``name``."""
+    k, default, type_ = knob(name), getattr(Settings(), name), kind(name)
+    common = {"name": _label(name), "description": k.help, "default": default}
+    if k.choices:
+        items = [(c, _label(c), f"{_label(name)}: {c}") for c in k.choices]
+        return bpy.props.EnumProperty(items=items, **common)
+    if type_ is bool:
+        return bpy.props.BoolProperty(**common)
+    if type_ is str:
+        subtype = "FILE_PATH" if k.path else "NONE"
+        return bpy.props.StringProperty(subtype=subtype, **common)
+    limits = {"min": k.low, "max": k.high}
+    limits = {end: type_(value) for end, value in limits.items() if value is not None}
+    if type_ is int:
+        limits["max"] = min(limits.get("max", INT_MAX), INT_MAX)
+        return bpy.props.IntProperty(**common, **limits)
+    return bpy.props.FloatProperty(**common, **limits)
+
+
+def _label(name: str) -> str:
+    words = name.replace("_", " ").replace("-", " ")
+    return {"cfg scale": "CFG Scale", "sh degree": "SH Degree", "hdri": "HDRI"}.get(
+        words, words.title()
+    )
+
+
+RunSettings = type(
+    "GS_DIFFUSION_PG_settings",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "Settings of this scene's next run.",
+        "__annotations__": {
+            **{name: _property(name) for name in names()},
+            "folder": bpy.props.StringProperty(
+                name="Runs",
+                description="folder for the runs; each gets a folder of its own in it",
+                subtype="DIR_PATH",
+                default="//gs_diffusion",
+            ),
+            "show_advanced": bpy.props.BoolProperty(
+                name="Advanced", description="show the settings that are seldom changed"
+            ),
+        },
+    },
+)
+
+CLASSES = (RunSettings,)
+
+
+def options(group: Any) -> list[str]:
+    """The settings as command-line options, each a ``--name=value``, for a new run."""
+    found = []
+    for name in names():
+        value = getattr(group, name)
+        if name in NOT_SHOWN:
+            continue
+        if kind(name) is bool:
+            found.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
+        elif kind(name) is float:
+            found.append(
+                f"{flag(name)}={value:.7g}"
+            )  # Blender keeps 32 bits: 0.1, not 0.10000000149
+        elif knob(name).path:
+            if value:
+                found.append(f"{flag(name)}={bpy.path.abspath(value)}")
+        else:
+            found.append(f"{flag(name)}={value}")
+    return found

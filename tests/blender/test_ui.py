@@ -1,0 +1,284 @@
+"""The panel's side: registering, properties made from the settings, operators, and a job's life."""
+
+import sys
+import time
+from types import SimpleNamespace
+
+import bpy
+import numpy as np
+import pytest
+
+import gs_diffusion_addon
+from gs_diffusion_addon.core.arguments import build, given_settings
+from gs_diffusion_addon.core.ply import Splats, write_splats
+from gs_diffusion_addon.core.run import SCENE_COPY, Run, new_manifest, write_json
+from gs_diffusion_addon.core.settings import Settings, from_json, kind, knob, names
+from gs_diffusion_addon.ui import panels, properties, running
+from gs_diffusion_addon.ui.job import Job
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+
+
+def group():
+    return bpy.context.scene.gs_diffusion
+
+
+def child(code: str, tmp_path) -> Job:
+    """A job whose worker is a line of Python; it can call event(name, field=value)."""
+    head = (
+        "import sys, time, json\n"
+        "def event(e, **f): print('\\x1e' + json.dumps({'event': e, **f}), flush=True)\n"
+    )
+    job = Job([sys.executable, "-c", head + code], tmp_path)
+    job.start()
+    return job
+
+
+def test_register_and_unregister_any_number_of_times():
+    draw = bpy.types.VIEW3D_MT_object.draw._draw_funcs
+    entries = [f for f in draw if f.__module__.startswith("gs_diffusion_addon")]
+    assert len(entries) == 1
+    gs_diffusion_addon.register()
+    entries = [f for f in draw if f.__module__.startswith("gs_diffusion_addon")]
+    assert len(entries) == 1
+    for _ in range(2):
+        gs_diffusion_addon.unregister()
+        assert not hasattr(bpy.types.Scene, "gs_diffusion")
+        assert not [f for f in draw if f.__module__.startswith("gs_diffusion_addon")]
+        assert "run_iteration" not in dir(bpy.ops.gs_diffusion)
+    gs_diffusion_addon.register()
+    assert "run_iteration" in dir(bpy.ops.gs_diffusion)
+    assert bpy.ops.gs_diffusion.run_iteration.get_rna_type().name == "Run Diffusion Iteration"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_setting_is_a_property_with_its_help_default_and_range(name):
+    found = group().bl_rna.properties[name]
+    k, default = knob(name), getattr(Settings(), name)
+    assert found.description == k.help
+    assert getattr(group(), name) == pytest.approx(default)
+    if k.choices:
+        assert tuple(i.identifier for i in found.enum_items) == k.choices
+    elif kind(name) in (int, float) and k.low is not None:
+        assert found.hard_min == pytest.approx(k.low)
+        assert found.hard_max == pytest.approx(min(k.high, 2**31 - 1))
+
+
+def test_options_are_what_the_command_line_makes_the_same_settings_of():
+    values = group()
+    values.prompt, values.negative_prompt = 'bronze "bust", -- old', "-x"
+    values.views, values.denoise, values.rings, values.strength = 24, False, "-25:12", 0.3
+    values.stylizer, values.objects = "preview", "A, B"
+    parsed = build().parse_args(["run", "--out", "x", *properties.options(values)])
+    settings = from_json(given_settings(parsed))
+    expected = {"prompt": 'bronze "bust", -- old', "negative_prompt": "-x", "views": 24}
+    expected |= {"denoise": False, "rings": "-25:12", "strength": 0.3, "stylizer": "preview"}
+    expected |= {"objects": "A, B"}
+    assert settings == Settings(**expected)
+
+
+def test_import_splat_operator(tmp_path):
+    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+    write_splats(tmp_path / "one.ply", splats)
+    assert bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply")) == {"FINISHED"}
+    item = bpy.context.active_object
+    assert item.name == "one" and item.select_get() and len(item.modifiers) == 2
+    assert bpy.context.scene.view_settings.view_transform == "Standard"
+    assert bpy.ops.gs_diffusion.splat_display(viewport="gaussians") == {"FINISHED"}
+    assert item.modifiers["GS Diffusion Gaussians"].show_viewport
+    with pytest.raises(RuntimeError, match="does not exist"):
+        bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "none.ply"))
+
+
+def test_use_selection_and_toggle_model():
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.active_object
+    bpy.ops.gs_diffusion.use_selection()
+    assert group().objects == "Cube"
+    bpy.ops.gs_diffusion.toggle_source()
+    assert cube.hide_render
+    bpy.ops.gs_diffusion.toggle_source()
+    assert not cube.hide_render and not cube.hide_viewport
+
+
+def test_job_follows_the_event_stream(tmp_path):
+    job = child(
+        "event('stage_started', stage='train', label='Training the splat', iteration=2)\n"
+        "event('progress', done=3, total=12, unit='steps', eta=75.0, image='a/b.png')\n"
+        "event('warning', message='Mind the gap.')\nprint('chatter of a library')\n",
+        tmp_path,
+    )
+    assert job.wait() == 0 and job.succeeded
+    assert (job.stage, job.iteration, job.share, job.eta) == ("Training the splat", 2, 0.25, 75.0)
+    assert (job.detail, job.image) == ("3/12 steps", "a/b.png")
+    assert job.warnings == ["Mind the gap."]
+
+
+def test_job_that_fails_ends_with_the_workers_sentence(tmp_path):
+    job = child("print('gsd: The server is not there.'); sys.exit(3)", tmp_path)
+    assert job.wait() == 3 and not job.succeeded
+    assert job.outcome == "The server is not there."
+
+
+def test_cancel_returns_at_once_and_ends_the_child_within_two_seconds(tmp_path):
+    job = child("event('phase', message='x')\nwhile True: time.sleep(9)", tmp_path)
+    while not job.detail and job.poll():
+        time.sleep(0.02)
+    start = time.monotonic()
+    job.cancel()
+    assert time.monotonic() - start < 0.1 and job.stage == "Stopping"
+    job.wait()
+    assert time.monotonic() - start < 2
+    assert job.outcome == "Stopped; Resume goes on from here."
+
+
+def test_unregister_ends_a_running_job(tmp_path):
+    running.current = job = child("while True: time.sleep(9)", tmp_path)
+    gs_diffusion_addon.unregister()
+    assert job.wait() is not None and running.current is None
+
+
+def stand_in_worker(tmp_path, monkeypatch, code: str) -> None:
+    """Let the operator start a script that gets the worker's arguments instead of the worker."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(code, encoding="utf-8")
+    command = [sys.executable, str(script)]
+    monkeypatch.setattr(running, "blender_command", lambda _settings: list(command))
+
+
+def test_run_operator_saves_the_scene_runs_the_worker_and_imports(tmp_path, monkeypatch):
+    """In the background the operator blocks. The worker is played by a script that checks what it
+    is given and leaves a run folder as the real one does.
+    """
+    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+    write_splats(tmp_path / "made.ply", splats)
+    write_json(tmp_path / "made.json", new_manifest(Settings(blend="x"), "0"))
+    stand_in_worker(
+        tmp_path,
+        monkeypatch,
+        "import pathlib, shutil, sys\n"
+        "words = dict(a.split('=', 1) for a in sys.argv[1:] if '=' in a)\n"
+        "out = pathlib.Path(words['--out'])\n"
+        "assert sys.argv[1] == 'run' and '--events' in sys.argv\n"
+        "assert pathlib.Path(words['--blend']) == out / 'scene.blend', words\n"
+        "assert (out / 'scene.blend').stat().st_size > 1000 and words['--prompt'] == 'a bust'\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "shutil.copy(here / 'made.json', out / 'run.json')\n"
+        "shutil.copy(here / 'made.ply', out / 'splat_iter1.ply')\n",
+    )
+    bpy.ops.mesh.primitive_cube_add()
+    group().folder, group().prompt = str(tmp_path / "runs"), "a bust"
+    assert bpy.ops.gs_diffusion.run_iteration() == {"FINISHED"}
+    assert (tmp_path / "runs" / "run-001" / SCENE_COPY).is_file()
+    objects = bpy.context.scene.objects
+    assert "splat_iter1" in objects and objects["Cube"].hide_render
+    assert running.unfinished(tmp_path / "runs") == tmp_path / "runs" / "run-001"  # no .blend yet
+    assert running.next_run(tmp_path / "runs").name == "run-002"
+
+
+def test_run_operator_says_why_it_failed_and_starts_over_in_the_same_folder(tmp_path, monkeypatch):
+    stand_in_worker(
+        tmp_path, monkeypatch, "import sys\nprint('gsd: No mesh in the scene.')\nsys.exit(2)"
+    )
+    group().folder = str(tmp_path / "runs")
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"No mesh in the scene\."):
+            bpy.ops.gs_diffusion.run_iteration()
+    assert [p.name for p in (tmp_path / "runs").iterdir()] == ["run-001"]
+    with pytest.raises(RuntimeError, match="no unfinished run"):
+        bpy.ops.gs_diffusion.run_iteration(resume=True)
+
+
+def test_runs_are_found_in_order(tmp_path):
+    for name in ("run-002", "run-010", "run-1000", "other", "run-x"):
+        (tmp_path / name).mkdir()
+        Run(tmp_path / name).manifest.touch()
+    (tmp_path / "run-2000").mkdir()
+    assert [p.name for p in running.runs(tmp_path)] == ["run-002", "run-010", "run-1000"]
+    (tmp_path / "run-1000" / "result.blend").touch()
+    assert running.unfinished(tmp_path) is None
+
+
+def test_the_real_worker_refuses_an_empty_scene_in_one_sentence(tmp_path):
+    """The whole door: the copy, the real command line, the real supervisor and its turntable."""
+    values = group()
+    values.folder, values.stylizer, values.trainer = str(tmp_path / "runs"), "preview", "builtin"
+    with pytest.raises(RuntimeError, match="no object with geometry"):
+        bpy.ops.gs_diffusion.run_iteration()
+
+
+class Layout:
+    """Stands in for bpy's UILayout, which exists only in a window: checks what a panel asks for."""
+
+    icons = frozenset(
+        bpy.types.UILayout.bl_rna.functions["label"].parameters["icon"].enum_items.keys()
+    )
+
+    def __init__(self):
+        self.shown: list[str] = []
+
+    def _sub(self, **_options):
+        return self
+
+    row = column = box = _sub
+
+    def prop(self, data, name):
+        assert name in data.bl_rna.properties
+        self.shown.append(name)
+
+    def label(self, text="", icon="NONE"):
+        assert icon in self.icons
+        self.shown.append(text)
+
+    def progress(self, factor, text):
+        assert 0 <= factor <= 1
+        self.shown.append(text)
+
+    def operator(self, name, text=None, icon="NONE"):
+        module, operator = name.split(".")
+        assert operator in dir(getattr(bpy.ops, module)) and icon in self.icons
+        self.shown.append(text or name)
+        return SimpleNamespace()
+
+    def operator_menu_enum(self, name, prop, text=""):
+        self.operator(name, text)
+
+
+def drawn(panel) -> list[str]:
+    layout = Layout()
+    panel.draw(SimpleNamespace(layout=layout), bpy.context)
+    return layout.shown
+
+
+def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
+    group().folder = str(tmp_path)
+    main = drawn(panels.GS_DIFFUSION_PT_main)
+    group().show_advanced = True
+    shown = {*main, *drawn(panels.GS_DIFFUSION_PT_settings)}
+    assert set(names()) - {"blend", "model"} <= shown
+    assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
+    job = child(
+        "event('progress', done=1, total=4, unit='frames', eta=61)\ntime.sleep(9)", tmp_path
+    )
+    running.current = job
+    while not job.share and job.poll():
+        time.sleep(0.02)
+    main = drawn(panels.GS_DIFFUSION_PT_main)
+    assert "1/4 frames, 1:01 left" in main and "gs_diffusion.cancel" in main
+    assert "gs_diffusion.run_iteration" not in main
+    job.end_now()
+    job.wait()
+    assert "Stopped; Resume goes on from here." in drawn(panels.GS_DIFFUSION_PT_main)
+
+
+def test_splat_panel_offers_its_display(tmp_path):
+    assert "In Renders" not in drawn(panels.GS_DIFFUSION_PT_splat)
+    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+    write_splats(tmp_path / "one.ply", splats)
+    bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply"))
+    assert {"3 splats", "In Renders"} <= set(drawn(panels.GS_DIFFUSION_PT_splat))

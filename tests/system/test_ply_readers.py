@@ -1,0 +1,47 @@
+"""The result .ply in an independent reader: the same count and the same values.
+
+(``plyfile``, the other one, is asked in tests/engine/test_ply_plyfile.py.)
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from gs_diffusion_addon.core.ply import read_splats
+
+from .program import ROOT
+
+TOOL = ROOT / ".cache" / "node" / "node_modules" / ".bin" / "splat-transform"
+
+
+@pytest.mark.skipif(
+    not TOOL.exists() or shutil.which("node") is None,
+    reason="@playcanvas/splat-transform is not installed (needs node; tools/setup.sh --test)",
+)
+def test_splat_transform_reads_the_same_values(finished, tmp_path):
+    table = tmp_path / "splats.csv"
+    source = finished / "splat_iter1.ply"
+    subprocess.run([str(TOOL), "-q", str(source), str(table)], check=True, capture_output=True)
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    splats = read_splats(source)
+    assert len(rows) == splats.count > 0
+
+    def columns(*names: str) -> np.ndarray:
+        return np.array([[float(row[n]) for n in names] for row in rows])
+
+    coefficients = splats.sh.shape[1]
+    np.testing.assert_allclose(columns("x", "y", "z"), splats.means, rtol=1e-6)
+    for k in range(coefficients):
+        names = [f"f_dc_{c}" for c in range(3)]
+        if k:
+            names = [f"f_rest_{c * (coefficients - 1) + k - 1}" for c in range(3)]
+        np.testing.assert_allclose(columns(*names), splats.sh[:, k], rtol=1e-6)
+    np.testing.assert_allclose(columns("opacity")[:, 0], splats.opacities, rtol=1e-6)
+    np.testing.assert_allclose(columns("scale_0", "scale_1", "scale_2"), splats.scales, rtol=1e-6)
+    np.testing.assert_allclose(columns("rot_0", "rot_1", "rot_2", "rot_3"), splats.quats, rtol=1e-6)
