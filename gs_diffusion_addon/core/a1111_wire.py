@@ -260,7 +260,8 @@ def _compare(info: Mapping[str, Any], infotext: str, job: Job) -> tuple[str, ...
     if "seed" in info and info["seed"] != job.seed:
         raise StageError(f"The server used the seed {info['seed']} instead of {job.seed}.")
     model = info.get("sd_model_name")
-    if job.model and model and not job.refiner and not same_model(str(model), job.model):
+    ours = [name for name in (job.model, job.refiner) if name]
+    if job.model and model and not any(same_model(str(model), name) for name in ours):
         raise StageError(
             f"The server used the diffusion model {model!r} instead of {job.model!r}: somebody "
             "else switched it meanwhile. Run the same command again."

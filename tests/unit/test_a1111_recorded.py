@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gs_diffusion_addon.core import a1111_control as control
 from gs_diffusion_addon.core import a1111_names as names
 from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111_errors import NanFault, fault
 from gs_diffusion_addon.core.errors import MissingError, StageError
 
-RECORDED = Path(__file__).resolve().parents[3] / "shared" / "facts" / "a1111_fixtures"
+BESIDE = Path(__file__).resolve().parents[3] / "shared" / "facts" / "a1111_fixtures"
+RECORDED = Path(os.environ.get("GSD_RECORDED", BESIDE))
 
 pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="needs the recorded answers")
 
@@ -89,3 +93,52 @@ def test_the_real_server_knows_every_field_we_send() -> None:
         known = echoed[name]
         if known is not None and value is not None:
             assert isinstance(value, type(known)) or isinstance(known, float), name
+
+
+def controlled(name: str) -> tuple[Any, wire.Job]:
+    entry = recorded(name)
+    images = entry["response"]["images"]
+    stand_in = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+    entry["response"]["images"] = [stand_in if i.endswith("…") else i for i in images]
+    body = entry["request"]["body"]
+    units = tuple(body["alwayson_scripts"]["ControlNet"]["args"])
+    return entry["response"], dataclasses.replace(job(body, "Automatic"), units=units)
+
+
+@pytest.mark.parametrize(("name", "units"), [("img2img_cn_depth", 1), ("img2img_cn_two", 2)])
+def test_controlnet_that_acted(name: str, units: int) -> None:
+    answer = wire.read_answer(*controlled(name))
+    assert len(answer.maps) == units and not answer.notes
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["img2img_cn_unknown_model_silently_ignored", "img2img_cn_not_enabled_silently_ignored"],
+)
+def test_controlnet_that_did_not_act(name: str) -> None:
+    with pytest.raises(StageError, match="0 of 1 ControlNet units acted"):
+        wire.read_answer(*controlled(name))
+
+
+def test_controlnet_models_are_found_in_the_recorded_lists() -> None:
+    models = recorded("get_cn_models")["response"]["model_list"]
+    types = recorded("get_cn_types")["response"]["control_types"]
+    defaults = {label: entry["default_model"] for label, entry in types.items()}
+    for kind, name in (
+        ("depth", "control_v11f1p_sd15_depth"),
+        ("normal", "control_v11p_sd15_normalbae"),
+        ("canny", "control_v11p_sd15_canny"),
+        ("lines", "control_v11p_sd15_canny"),
+        ("tile", "control_v11f1e_sd15_tile"),
+    ):
+        found = control.resolve_model(control.Unit(kind), models, "tiny-sd15", defaults)
+        assert found in models and found.startswith(name)
+    modules = recorded("get_cn_modules")["response"]["module_list"]
+    assert "none" in modules and control.REFERENCE_MODULE in modules
+
+
+def test_our_units_have_the_recorded_fields_and_types() -> None:
+    _, asked = controlled("img2img_cn_depth")
+    ours = control.unit_body(control.Unit("depth"), "control_v11f1p_sd15_depth", b"x", False)
+    for name, value in asked.units[0].items():
+        assert type(ours[name]) is type(value), name
