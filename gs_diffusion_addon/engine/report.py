@@ -20,6 +20,7 @@ from ..core.settings import Settings, parse_split
 from ..core.stages import NAMES
 from .guides import cameras, ring
 from .metrics import measure
+from .report_incidents import incidents
 from .report_page import (
     Card,
     Curve,
@@ -108,6 +109,7 @@ def _page(run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail)
         command=command(run, settings, manifest),
         footer=f"Written by GS Diffusion {manifest.get('version', '')}".strip() + ".",
         quality=_quality(every),
+        incidents=incidents(run.events),
     )
 
 

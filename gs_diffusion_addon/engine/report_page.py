@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .report_html import Child, Html, h
+from .report_incidents import incident_list
 from .report_pictures import Picture, Sprite
 
 
@@ -97,6 +98,7 @@ class Page:
     command: str
     footer: str
     quality: Sequence[Sequence[str]] = field(default=())
+    incidents: Sequence[str] = field(default=())
 
 
 def render(page: Page) -> str:
@@ -123,6 +125,7 @@ def render(page: Page) -> str:
             _consistency(page),
             _held_out(page.quality),
             _bars(page.seconds),
+            incident_list(list(page.incidents)),
             _settings(page.settings),
             _reproduce(page),
         ),

@@ -22,6 +22,7 @@ from gs_diffusion_addon.core.settings import flag, knob, names, to_json
 from gs_diffusion_addon.engine import report, report_pictures, report_settings
 from gs_diffusion_addon.engine.images import read_rgb, write_png
 from gs_diffusion_addon.engine.report_html import h
+from gs_diffusion_addon.engine.report_incidents import incident_list, incidents
 from gs_diffusion_addon.engine.report_page import duration
 from tests.engine import synthetic
 from tests.engine.test_propagate import Events
@@ -257,3 +258,14 @@ def test_report_is_found_from_any_iteration(made):
     first = report.report(Run(run.root, 1), settings)
     assert "Iteration 2" not in first
     assert "Iteration 2" in text
+
+
+def test_what_went_wrong_is_told_once(tmp_path):
+    path = tmp_path / "events.jsonl"
+    said = {"event": "warning", "stage": "stylize", "message": "The <server> was away."}
+    lines = [json.dumps(said), json.dumps({"event": "progress", "done": 1}), json.dumps(said), "{"]
+    path.write_text("\n".join(lines))
+    assert incidents(path) == ["stylize: The <server> was away."]
+    assert incidents(tmp_path / "none") == []
+    html = "".join(str(part) for part in incident_list(incidents(path)))
+    assert "The &lt;server&gt; was away." in html and incident_list([]) == []

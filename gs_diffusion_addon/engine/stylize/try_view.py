@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,9 @@ def try_view(
     sources = [checked(run.source(k), layout) for k in frames]
     color = backdrop(sources)
     before = compose(plan, layout, [to_bytes(over(rgba, color)) for rgba in sources], color)
+    if settings.control.strip() not in ("", "none"):
+        emit("warning", message="'try' restyles without ControlNet; a run does not.")
+        settings = dataclasses.replace(settings, control="")
     stylize = module.start(settings, emit)
 
     def report(share: float, eta: float | None) -> None:
