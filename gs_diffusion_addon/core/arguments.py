@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from . import stages
 from .errors import InputError
 from .settings import Settings, flag, kind, knob, names
+from .splat_arguments import add_splat
 from .version import version
 
 GROUPS = {
@@ -93,6 +94,7 @@ def build() -> Parser:
     )
     check.add_argument("--json", action="store_true", help="as JSON")
     add_settings(check, groups=("stylize", "machine"))
+    add_splat(commands, Parser, lambda tool, name: tool.add_argument(flag(name), **_option(name)))
     return parser
 
 
