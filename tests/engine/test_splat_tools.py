@@ -210,3 +210,14 @@ def test_convert_names_what_is_missing(tmp_path, monkeypatch):
 
 def test_pictures_named_outside_stay_inside(tmp_path):
     assert tools._inside(tmp_path, "../../etc/r_1").parent == tmp_path
+
+
+def test_the_documented_example_runs(nerf, tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "trainer-api.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    (tmp_path / "data").symlink_to(nerf)
+    monkeypatch.chdir(tmp_path)
+    small = "train_steps=20, splats=200, max_splats=300"
+    exec(compile(code.replace("train_steps=300", small), "trainer-api.md", "exec"), {})
+    assert "torch.Size([3, 40, 48]) torch.Size([40, 48])" in capsys.readouterr().out
+    assert read_splats(tmp_path / "model.ply").count > 0

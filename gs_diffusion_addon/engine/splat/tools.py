@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ...core.splat_tools import visible
 from ..images import size_of, write_png
 from ..render import draw_on_black, drawable, localized, render
 from . import checkpoint
+from .api import recipe_of
 from .backends import Backend, processor
 from .dataset import Dataset, Picture, load_any, picture_path
 from .harmonics import C0
@@ -28,7 +30,7 @@ from .initialize import from_points, from_silhouettes
 from .loss import psnr, ssim_map
 from .model import model_of
 from .runtime import use_threads
-from .training import Recipe, Status, train
+from .training import Status, train
 
 MODEL, METRICS = "splat.ply", "metrics.json"
 COLORS = {"white": 1.0, "black": 0.0}
@@ -77,12 +79,7 @@ def train_folder(job: Mapping[str, Any], settings: Settings, emit: Emit) -> None
     backend, jit = compiled(emit)
     emit("phase", message="Reading the pictures")
     dataset = load_any(data)
-    recipe = Recipe(
-        steps=settings.train_steps,
-        most_splats=max(settings.max_splats, settings.splats),
-        seed=settings.seed,
-        exposure=bool(job.get("exposure")),
-    )
+    recipe = replace(recipe_of(settings), exposure=bool(job.get("exposure")))
     folder = out / "checkpoints" / "training"
     resumed = (folder / checkpoint.FILE).is_file()
     emit("phase", message="Training")
