@@ -13,6 +13,7 @@ from . import stages
 from .errors import InputError
 from .presets import expand
 from .settings import Settings, flag, kind, knob, names
+from .splat_arguments import add_splat
 from .version import version
 
 GROUPS = {
@@ -98,6 +99,7 @@ def build() -> Parser:
     )
     check.add_argument("--json", action="store_true", help="as JSON")
     add_settings(check, groups=("stylize", "propagate", "trainers", "machine"))
+    add_splat(commands, Parser, lambda tool, name: tool.add_argument(flag(name), **_option(name)))
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The commands behind every door: run, stage, try, status, check. Thin: they parse, call and
+"""The commands behind every door: run, stage, try, status, check, splat. Thin: they parse, call and
 print.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import arguments, check, pipeline
+from . import arguments, check, pipeline, splat_commands
 from .console import Console, duration
 from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError
 from .events import RECORD, Event, child_emitter, encode
@@ -25,6 +25,8 @@ from .settings import from_json
 
 def main(argv: Sequence[str]) -> int:
     """Do the command ``argv``; returns the exit code. Users see sentences, never a traceback."""
+    if argv and argv[0] == splat_commands.CHILD:
+        return _child("splat", 0, lambda: splat_commands.child(argv[1:]))
     try:
         parsed = arguments.build().parse_args(list(argv))
         command: Callable[[argparse.Namespace], int] = COMMANDS[parsed.command]
@@ -150,10 +152,15 @@ def _check(parsed: argparse.Namespace) -> int:
     return EXIT_MISSING if lacking else EXIT_DONE
 
 
+def _splat(parsed: argparse.Namespace) -> int:
+    return splat_commands.command(parsed, arguments.given_settings(parsed))
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "stage": _stage,
     "try": _try,
     "status": _status,
     "check": _check,
+    "splat": _splat,
 }

@@ -8,7 +8,7 @@ else, and fl_x, fl_y, cx, cy, w, h for those that do.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,14 @@ def write_transforms(path: Path, frames: Sequence[Frame]) -> None:
     )
 
 
-def read_transforms(path: Path) -> list[Frame]:
-    """Frames of a transforms.json: ours, graphdeco's, NeRF-synthetic's (``camera_angle_x`` needs
-    ``w``, ``h``).
+SizeOf = Callable[[str], tuple[int, int]]
 
+
+def read_transforms(path: Path, size_of: SizeOf | None = None) -> list[Frame]:
+    """Frames of a transforms.json: ours, graphdeco's, NeRF-synthetic's.
+
+    Where the file names no size (``w``, ``h``), as NeRF-synthetic's do not, ``size_of`` answers
+    width and height of the picture with a frame's ``file_path``; without it that is a fault.
     Matrices are checked to be finite 4x4 and made rigid. Raises InputError with the place of the
     fault.
     """
@@ -86,10 +90,10 @@ def read_transforms(path: Path) -> list[Frame]:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(data, dict) or not isinstance(data.get("frames"), list):
         raise InputError(f"{path} is not a transforms file: it has no list 'frames'.")
-    return [_frame(path, data, entry, k) for k, entry in enumerate(data["frames"])]
+    return [_frame(path, data, entry, k, size_of) for k, entry in enumerate(data["frames"])]
 
 
-def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int) -> Frame:
+def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: SizeOf | None) -> Frame:
     if not isinstance(entry, dict):
         raise InputError(f"{path}: frame {k} is not an object.")
 
@@ -111,7 +115,12 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int) -> Frame:
         raise InputError(f"{path}: frame {k} has no finite 4x4 transform_matrix.")
     if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
         raise InputError(f"{path}: frame {k} has a singular transform_matrix.")
+    file_path = entry.get("file_path")
+    if not isinstance(file_path, str):
+        raise InputError(f"{path}: frame {k} has no file_path.")
     width, height = number("w"), number("h")
+    if size_of is not None and (width is None or height is None):
+        width, height = size_of(file_path)
     if width is None or height is None or width < 1 or height < 1:
         raise InputError(f"{path}: the size of frame {k} is missing (w and h).")
     angle, fl_x = number("camera_angle_x"), number("fl_x")
@@ -132,9 +141,6 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int) -> Frame:
         height / 2 if cy is None else cy,
         matrix,
     )
-    file_path = entry.get("file_path")
-    if not isinstance(file_path, str):
-        raise InputError(f"{path}: frame {k} has no file_path.")
     return Frame(
         file_path,
         camera,

@@ -54,6 +54,17 @@ def _read(path: Path, mode: str) -> Bytes:
         raise InputError(f"The picture {path} cannot be read: {error}.") from None
 
 
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a picture, from its header alone. Raises InputError."""
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except FileNotFoundError:
+        raise InputError(f"The picture {path} does not exist.") from None
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise InputError(f"The picture {path} cannot be read: {error}.") from None
+
+
 def write_png(path: Path, pixels: Bytes, text: Mapping[str, str] | None = None) -> None:
     """Write (H, W, 3 or 4) uint8 as PNG, atomically, with ``text`` chunks (prompt, parameters)."""
     info = PngInfo()

@@ -87,6 +87,14 @@ def draw_on_black(
     Drawn in a world centered on the splats and scaled to the camera's distance, where float32 is
     exact enough and the near plane means the same for millimeters and kilometers.
     """
+    arrays, view = localized(splats, camera)
+    return (backend or builtin()).draw_on_black(*arrays, view)
+
+
+def localized(splats: Splats, camera: Camera) -> tuple[tuple[npt.NDArray[np.float32], ...], View]:
+    """The rasterizer's five arrays and view, in a world centered on the splats whose unit is the
+    camera's distance.
+    """
     center = np.median(splats.means, axis=0).astype(np.float64)
     scale = float(np.linalg.norm(camera.position - center)) or 1.0
     means = ((splats.means - center) / scale).astype(np.float32)
@@ -94,4 +102,4 @@ def draw_on_black(
     parts = (means, splats.quats, scales, splats.opacities, splats.sh)
     arrays = tuple(np.ascontiguousarray(a, np.float32) for a in parts)
     view = View.of(camera, NEAR, (center[0], center[1], center[2]), scale)
-    return (backend or builtin()).draw_on_black(*arrays, view)
+    return arrays, view

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 
 import numpy as np
 import pytest
 
-from gs_diffusion_addon.core.ply import read_splats
+from gs_diffusion_addon.core.ply import Splats, read_splats, write_splats
 
 from .program import ROOT
 
@@ -45,3 +46,33 @@ def test_splat_transform_reads_the_same_values(finished, tmp_path):
     np.testing.assert_allclose(columns("opacity")[:, 0], splats.opacities, rtol=1e-6)
     np.testing.assert_allclose(columns("scale_0", "scale_1", "scale_2"), splats.scales, rtol=1e-6)
     np.testing.assert_allclose(columns("rot_0", "rot_1", "rot_2", "rot_3"), splats.quats, rtol=1e-6)
+
+
+def _tool() -> str | None:
+    """splat-transform: the one named by GSD_SPLAT_TRANSFORM, else the checkout's."""
+    return shutil.which(os.environ.get("GSD_SPLAT_TRANSFORM", "")) or shutil.which(str(TOOL))
+
+
+@pytest.mark.skipif(
+    _tool() is None or shutil.which("node") is None, reason="splat-transform is not installed"
+)
+@pytest.mark.parametrize("degree", [0, 1, 2, 3])
+def test_splat_transform_reads_every_degree(degree, tmp_path):
+    rng = np.random.default_rng(degree)
+    count, coefficients = 37, (degree + 1) ** 2
+    shapes = ((count, 3), (count, coefficients, 3), (count,), (count, 3), (count, 4))
+    splats = Splats(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+    source, table = tmp_path / "s.ply", tmp_path / "s.csv"
+    write_splats(source, splats)
+    subprocess.run([_tool(), "-q", str(source), str(table)], check=True, capture_output=True)
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == count
+    assert sum(name.startswith("f_rest_") for name in rows[0]) == 3 * (coefficients - 1)
+    for c in range(3):
+        for k in range(coefficients):
+            name = f"f_rest_{c * (coefficients - 1) + k - 1}" if k else f"f_dc_{c}"
+            values = [float(row[name]) for row in rows]
+            np.testing.assert_allclose(values, splats.sh[:, k, c], rtol=1e-6)
+    np.testing.assert_allclose([float(r["scale_2"]) for r in rows], splats.scales[:, 2], rtol=1e-6)
+    np.testing.assert_allclose([float(r["rot_0"]) for r in rows], splats.quats[:, 0], rtol=1e-6)

@@ -25,7 +25,8 @@ class State:
     """Everything the next step depends on.
 
     ``rng`` draws views and backgrounds; ``queue`` holds the views still to come in this round;
-    ``pull_sum`` and ``pull_count`` (N,) are the screen gradients since the last refinement.
+    ``pull_sum`` and ``pull_count`` (N,) are the screen gradients since the last refinement;
+    ``exposure`` (views, 3) are the views' gains, if they have any.
     """
 
     step: int
@@ -34,6 +35,7 @@ class State:
     queue: list[int]
     pull_sum: npt.NDArray[np.float64]
     pull_count: npt.NDArray[np.float64]
+    exposure: npt.NDArray[np.float64] | None = None
 
 
 def save(path: Path, state: State, fingerprint: str) -> None:
@@ -51,6 +53,7 @@ def save(path: Path, state: State, fingerprint: str) -> None:
             meta=np.array(json.dumps(meta)),
             pull_sum=state.pull_sum,
             pull_count=state.pull_count,
+            **({} if state.exposure is None else {"exposure": state.exposure}),
             **arrays_of(state.model),
         )
 
@@ -72,7 +75,7 @@ def load(path: Path, fingerprint: str, device: str, multiplier: float) -> State 
         model = model_of_arrays(arrays, device, multiplier)
         return State(
             int(meta["step"]), model, rng, list(meta["queue"]),
-            arrays["pull_sum"], arrays["pull_count"],
+            arrays["pull_sum"], arrays["pull_count"], arrays.get("exposure"),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         return f"The training checkpoint cannot be read ({error}); training starts anew."

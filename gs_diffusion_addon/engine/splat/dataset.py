@@ -19,10 +19,11 @@ from ...core.cameras import Camera
 from ...core.dataset import Frame, read_transforms
 from ...core.errors import InputError
 from ...core.ply import Splats
-from ..images import Bytes, read_rgba
+from ..images import Bytes, read_rgba, size_of
 from .loss import Crop
 from .rasterizer import View
 
+_EVERY = 8  # frame of an undivided data set is held out
 NEAR = 0.02  # of the extent; graphdeco's 0.2 m for the 4-10 m its scenes extend
 
 
@@ -81,6 +82,7 @@ class Picture:
 
     ``box``: first and past-the-last row, first and past-the-last column of the pixels with alpha
     > 0; for an empty picture (H, 0, W, 0), which grows to anything in :func:`.loss.crop_of`.
+    ``weight`` multiplies the picture's loss.
     """
 
     rgba: Bytes
@@ -88,6 +90,7 @@ class Picture:
     view: View
     box: Crop
     frame: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,13 +114,19 @@ def _box(alpha: npt.NDArray[Any]) -> Crop:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
+def picture_path(folder: Path, file_path: str) -> Path:
+    """The picture that a transforms file in ``folder`` means; .png where it names no format."""
+    path = folder / file_path
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        path = path.with_name(path.name + ".png")
+    return path
+
+
 def load_picture(folder: Path, frame: Frame, world: World) -> Picture:
     """Read a frame's picture; raises InputError when it is missing or of another size than its
     camera.
     """
-    path = folder / frame.file_path
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        path = path.with_name(path.name + ".png")
+    path = picture_path(folder, frame.file_path)
     rgba = read_rgba(path)
     camera = frame.camera
     if rgba.shape[:2] != (camera.height, camera.width):
@@ -134,17 +143,46 @@ def load(folder: Path) -> Dataset:
 
     Raises InputError when a file is missing or there is no training picture.
     """
-    frames = read_transforms(folder / "transforms_train.json")
-    if not frames:
-        raise InputError(f"{folder / 'transforms_train.json'} holds no frames to train on.")
-    world = World.of([f.camera for f in frames])
-    judges: list[Frame] = []
-    for name in ("val", "test"):
+    return _dataset(folder, *_split_files(folder, ("val", "test")))
+
+
+def load_any(folder: Path) -> Dataset:
+    """Any data set of posed pictures: transforms_train.json with transforms_test.json (or _val),
+    else transforms.json, every eighth of whose frames is held out, as the field does.
+
+    Raises InputError when there is neither, or no training picture.
+    """
+    if (folder / "transforms_train.json").is_file():
+        return _dataset(folder, *_split_files(folder, ("test", "val")))
+    if not (folder / "transforms.json").is_file():
+        raise InputError(
+            f"{folder} is no data set: it has neither transforms_train.json nor transforms.json."
+        )
+    frames = _frames(folder / "transforms.json")
+    held = frames[::_EVERY] if len(frames) >= _EVERY else []
+    return _dataset(folder, [f for f in frames if f not in held], held)
+
+
+def _frames(path: Path) -> list[Frame]:
+    return read_transforms(path, lambda name: size_of(picture_path(path.parent, name)))
+
+
+def _split_files(folder: Path, judges: Sequence[str]) -> tuple[list[Frame], list[Frame]]:
+    frames = _frames(folder / "transforms_train.json")
+    for name in judges:
         path = folder / f"transforms_{name}.json"
-        if path.is_file() and not judges:
-            judges = read_transforms(path)
+        found = _frames(path) if path.is_file() else []
+        if found:
+            return frames, found
+    return frames, []
+
+
+def _dataset(folder: Path, frames: Sequence[Frame], held: Sequence[Frame]) -> Dataset:
+    if not frames:
+        raise InputError(f"The data set {folder} holds no frames to train on.")
+    world = World.of([f.camera for f in frames])
     return Dataset(
         [load_picture(folder, f, world) for f in frames],
-        [load_picture(folder, f, world) for f in judges],
+        [load_picture(folder, f, world) for f in held],
         world,
     )

@@ -23,11 +23,13 @@ import torch
 
 from ...core.errors import StageError
 from ...core.ply import Splats
+from . import exposure
 from .backends import Backend
 from .checkpoint import State, load, save
 from .dataset import Dataset, Picture
 from .loss import psnr
 from .model import Model, finite, model_of, refine, set_rate
+from .service import Service
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Recipe:
     last_round: float = 0.65
     split_share: float = 0.12
     faintest: float = 0.01
+    exposure: bool = False  # let each training view be brighter or darker than the model
     judge_share: float = 0.1  # of the steps: how often held-out pictures are looked at
     judges: int = 4  # held-out pictures looked at during training
 
@@ -77,7 +80,7 @@ def fingerprint(dataset: Dataset, recipe: Recipe, source: str = "") -> str:
     for picture in dataset.train:
         h.update(picture.rgba.tobytes())
         h.update(picture.camera.matrix.tobytes())
-        h.update(repr((picture.camera.fl_x, picture.camera.fl_y)).encode())
+        h.update(repr((picture.camera.fl_x, picture.camera.fl_y, picture.weight)).encode())
     return h.hexdigest()
 
 
@@ -108,7 +111,13 @@ def train(
     if backend.strategy:
         backend.strategy.begin(state.model, recipe.steps, recipe.most_splats)
     key = fingerprint(dataset, recipe, source) if checkpoint else ""
+    service = Service(checkpoint.parent if checkpoint else None, warn)
     saved = told = time.monotonic()
+
+    def store() -> None:
+        if checkpoint:
+            save(checkpoint, state, key)
+
     losses: deque[float] = deque(maxlen=len(dataset.train))  # a round: views differ in difficulty
     while state.step < recipe.steps:
         losses.append(_step(state, dataset, recipe, backend))
@@ -127,8 +136,9 @@ def train(
             report(Status(state.step, recipe.steps, mean, state.model.count, score))
             told = now
         if checkpoint and now - saved > checkpoint_seconds and state.step < recipe.steps:
-            save(checkpoint, state, key)
+            store()
             saved = time.monotonic()
+        service.attend(lambda: dataset.world.splats_out(_visible(state.model, recipe)), store)
     if not finite(state.model):
         raise StageError(_exploded(state.step))
     return _visible(state.model, recipe)
@@ -171,6 +181,7 @@ def _begin(
         [],
         np.zeros(splats.count),
         np.zeros(splats.count),
+        np.ones((len(dataset.train), 3)) if recipe.exposure else None,
     )
 
 
@@ -178,12 +189,19 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
     """One optimizer step on the next picture; returns its loss."""
     if not state.queue:
         state.queue = [int(k) for k in state.rng.permutation(len(dataset.train))]
-    picture = dataset.train[state.queue.pop()]
+        if state.exposure is not None:
+            exposure.center(state.exposure)
+    number = state.queue.pop()
+    picture = dataset.train[number]
     background = torch.from_numpy(state.rng.random(3, np.float32)).to(backend.device)
     model = state.model
     rendering = backend.rasterize(*model.arguments(), picture.view, background)
     target = backend.target(picture, background)
-    loss = backend.loss(rendering.image, target, backend.crop(rendering.alpha, picture))
+    image = rendering.image
+    if state.exposure is not None and state.step >= recipe.first_round * recipe.steps:
+        exposure.visit(state.exposure, number, rendering, picture.rgba, background)
+        image = exposure.exposed(rendering, state.exposure[number], background)
+    loss = backend.loss(image, target, backend.crop(rendering.alpha, picture)) * picture.weight
     model.optimizer.zero_grad(set_to_none=True)
     if backend.strategy:
         backend.strategy.before_backward(model, state.step, rendering.screen.meta)
