@@ -289,7 +289,7 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     assert "gs_diffusion.run_iteration" not in main
     job.end_now()
     job.wait()
-    assert "Stopped; Resume goes on from here." in drawn(panels.GS_DIFFUSION_PT_main)
+    assert "Stopped; Resume goes on from here." in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
 
 
 def test_splat_panel_offers_its_display(tmp_path):
