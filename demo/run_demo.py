@@ -19,8 +19,8 @@ SETTINGS = [
     *("--prompt", "a bronze bust, dark patina, in the style of Rodin"),
     *("--stylizer", "preview", "--style", "bronze", "--strength", "1.0"),
     *("--propagator", "reproject", "--trainer", "builtin", "--compare-independent", "yes"),
-    *("--views", "48", "--rings", "30:12,60:6,-25:6", "--size", "512", "--samples", "16"),
-    *("--train-steps", "1000", "--seed", "1"),
+    *("--views", "48", "--rings", "30:12,60:6,-25:6", "--size", "512", "--samples", "8"),
+    *("--splats", "30000", "--max-splats", "60000", "--train-steps", "1200", "--seed", "1"),
 ]
 
 

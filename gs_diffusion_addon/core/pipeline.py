@@ -165,6 +165,8 @@ class Supervisor:
             "inputs": stages.inputs_digest(name, run, settings),
         }
         record = manifest["stages"].get(stages.record_name(name, iteration))
+        if record is not None and stages.source_gone(name, run, settings):
+            key["inputs"] = record["key"]["inputs"]
         if record is not None and record["key"] != key:
             self._supersede(manifest, run, name, record, key)
             record = None
@@ -351,6 +353,8 @@ def status(root: Path) -> list[StageState]:
                 "settings": stages.settings_digest(name, settings),
                 "inputs": stages.inputs_digest(name, Run(root, k), settings),
             }
+            if stages.source_gone(name, Run(root, k), settings):
+                key["inputs"] = record["key"]["inputs"]
             state = state if record["key"] == key else "stale"
         out.append(StageState(name, k, state, record.get("seconds") if record else None))
     return out

@@ -147,6 +147,17 @@ def settings_digest(stage: str, settings: Settings) -> str:
     return digest([json.dumps(stage_values(settings, stage), sort_keys=True)])
 
 
+def source_gone(stage: str, run: Run, settings: Settings) -> bool:
+    """Whether a file outside the run folder that the stage reads is not there (any more).
+
+    A finished stage does not need it: a run folder can be moved to another machine.
+    """
+    return any(
+        not path.exists() and not path.is_relative_to(run.root)
+        for path in BY_NAME[stage].inputs(run, settings)
+    )
+
+
 def inputs_digest(stage: str, run: Run, settings: Settings) -> str:
     """Hash of the files a stage depends on: contents, or names and sizes in guides/, which only we
     write.

@@ -108,6 +108,17 @@ def test_changed_settings_are_refused_then_redone_with_the_old_results_kept(fini
     assert again == ["train", "render", "report", "import"]
 
 
+def test_a_finished_stage_does_not_need_the_model_file_again(scene, tmp_path):
+    model, root = tmp_path / "copy.blend", tmp_path / "run"
+    shutil.copy2(scene, model)
+    arguments = ("run", "--blend", model, "--out", root, "--until", "turntable", *TINY)
+    assert gsd(*arguments).code == 0
+    model.unlink()
+    assert "turntable      done" in gsd("status", "--out", root).out
+    again = gsd("run", "--out", root, "--until", "turntable")
+    assert again.code == 0 and "already done" in again.err
+
+
 def test_ctrl_c_ends_within_two_seconds_and_the_same_command_finishes(scene, tmp_path):
     root = tmp_path / "run"
     arguments = ("run", "--blend", str(scene), "--out", str(root), "--until", "stylize", *TINY)

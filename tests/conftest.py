@@ -1,0 +1,24 @@
+"""What all tests share: how a test run with Blender in its process ends."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+STATUS = pytest.StashKey[int]()
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember the result for :func:`pytest_unconfigure`."""
+    session.config.stash[STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End at once if bpy was imported: its teardown at interpreter exit has hung and crashed."""
+    if "bpy" in sys.modules and STATUS in config.stash:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[STATUS])
