@@ -113,7 +113,7 @@ def _draw_estimate(layout: Any, scene: Any, settings: Any) -> None:
     except GsdError as error:
         draw_text(layout, str(error), "ERROR")
         return
-    layout.label(text=text.capitalize(), icon="TIME")
+    layout.label(text=text[:1].upper() + text[1:], icon="TIME")
 
 
 _measured: dict[Path, tuple[int, dict[str, float]]] = {}

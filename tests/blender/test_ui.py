@@ -261,9 +261,9 @@ def drawn(panel) -> list[str]:
     for name in ("groups", "stage", "bl_idname"):
         setattr(stand_in, name, getattr(panel, name, ""))
     stand_in._draw_run = lambda *words: panel._draw_run(stand_in, *words)
-    if issubclass(panel, panels.StagePanel) and "draw" not in vars(panel):
-        panels.StagePanel.draw(stand_in, bpy.context)
-    elif panel is panels.GS_DIFFUSION_PT_train:
+    if (
+        issubclass(panel, panels.StagePanel) and "draw" not in vars(panel)
+    ) or panel is panels.GS_DIFFUSION_PT_train:
         panels.StagePanel.draw(stand_in, bpy.context)
     else:
         panel.draw(stand_in, bpy.context)

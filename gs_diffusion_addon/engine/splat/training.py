@@ -97,7 +97,8 @@ def train(
 
     ``first`` makes the splats to start from and is only called when there is no checkpoint;
     ``source`` names them;
-    ``show`` gets the model after each checkpoint. Raises StageError when nothing is to be seen, the loss explodes, or no
+    ``show`` gets the model after each checkpoint.
+    Raises StageError when nothing is to be seen, the loss explodes, or no
     splat is left.
     """
     torch.set_num_threads(1)  # its pool would fight with ours over the cores
