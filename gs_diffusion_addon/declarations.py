@@ -23,13 +23,33 @@ class Operators:
     TOGGLE_SOURCE = "gs_diffusion.toggle_source"
     USE_SELECTION = "gs_diffusion.use_selection"
     OPEN_REPORT = "gs_diffusion.open_report"
+    RUN_ITERATIONS = "gs_diffusion.run_iterations"
+    RUN_STAGE = "gs_diffusion.run_stage"
+    TRY_VIEW = "gs_diffusion.try_view"
+    PROMPT_PRESET = "gs_diffusion.prompt_preset"
+    SAVE_PRESET = "gs_diffusion.save_prompt_preset"
+    CHOOSE_RUN = "gs_diffusion.choose_run"
+    RESUME_RUN = "gs_diffusion.resume_run"
+    ADOPT_RUN = "gs_diffusion.adopt_run"
+    IMPORT_RESULT = "gs_diffusion.import_result"
+    OPEN_FILE = "gs_diffusion.open_file"
+    CHECK = "gs_diffusion.check"
+    ENVIRONMENT = "gs_diffusion.environment"
+    EXPORT_SPLAT = "gs_diffusion.export_splat"
+    APPLY_SPLAT = "gs_diffusion.apply_splat_transform"
+    FILTER_SPLAT = "gs_diffusion.filter_splat"
 
 
 class Panels:
     """``bl_idname`` of every panel."""
 
     MAIN = "GS_DIFFUSION_PT_main"
-    SETTINGS = "GS_DIFFUSION_PT_settings"
+    MODEL = "GS_DIFFUSION_PT_model"
+    STYLIZE = "GS_DIFFUSION_PT_stylize"
+    PROPAGATE = "GS_DIFFUSION_PT_propagate"
+    TRAIN = "GS_DIFFUSION_PT_train"
+    RESULT = "GS_DIFFUSION_PT_result"
+    RUNS = "GS_DIFFUSION_PT_runs"
     SPLAT = "GS_DIFFUSION_PT_splat"
 
 
@@ -41,6 +61,7 @@ class Attributes:
     ROTATION = "rotation"
     HARMONIC = "radiance:sh_{}"
     FILTER = "gs_diffusion:filter"
+    LOGIT = "gs_diffusion:logit"
     COLOR = "gs_diffusion:color"
 
 
@@ -56,5 +77,6 @@ class Nodes:
 
     GAUSSIANS = "GS Diffusion Gaussians"
     POINTS = "GS Diffusion Points"
+    FILTER = "GS Diffusion Filter"
     COLOR = "GS Diffusion Color"
     LINEAR = "GS Diffusion sRGB to Linear"

@@ -86,6 +86,7 @@ def build() -> Parser:
         required=True,
         help="a run folder whose settings and frames are used, or a .png to write",
     )
+    attempt.add_argument("--events", action="store_true", help="print events on standard output")
     attempt.add_argument("--job", type=Path, help=argparse.SUPPRESS)
     attempt.add_argument("--part", type=int, help=argparse.SUPPRESS)
     add_settings(attempt)
@@ -93,6 +94,12 @@ def build() -> Parser:
     status = commands.add_parser("status", help="what is done in a run folder")
     _out(status)
     status.add_argument("--json", action="store_true", help="as JSON")
+
+    environment = commands.add_parser(
+        "environment", help="make or remove the worker's environment (torch and others)"
+    )
+    environment.add_argument("action", choices=("create", "remove"), help="what to do")
+    environment.add_argument("--folder", type=Path, required=True, help="where it lies")
 
     check = commands.add_parser(
         "check", help="what is installed and reachable, and what to do about it"

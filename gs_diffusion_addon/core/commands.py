@@ -121,10 +121,25 @@ def _try(parsed: argparse.Namespace) -> int:
         arguments.given_settings(parsed),
         view=parsed.view,
         page=parsed.page,
-        sink=Console(),
+        sink=print_event if parsed.events else Console(),
         stop=stop,
     )
     print(picture)
+    return EXIT_DONE
+
+
+def _environment(parsed: argparse.Namespace) -> int:
+    from . import environment
+
+    def say(sentence: str) -> None:
+        print_event({"event": "phase", "message": sentence})
+
+    folder = parsed.folder.expanduser().resolve()
+    if parsed.action == "create":
+        steps = [["-r", str(environment.REQUIREMENTS)]]
+        print(environment.ensure(folder, steps, say, torch=True))
+    else:
+        environment.remove(folder)
     return EXIT_DONE
 
 
@@ -163,4 +178,5 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "check": _check,
     "splat": _splat,
+    "environment": _environment,
 }

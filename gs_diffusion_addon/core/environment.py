@@ -16,7 +16,7 @@ import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .errors import MissingError
+from .errors import InputError, MissingError
 from .version import PACKAGE
 
 TORCH = "2.13.0"
@@ -123,6 +123,21 @@ def add(
         say(f"Installing {_describe(step)}")
         _pip(python_in(folder), step)
     stamp.write_text(wanted, encoding="utf-8")
+
+
+def remove(folder: Path) -> None:
+    """Delete an environment that :func:`ensure` made, or what a stopped one left.
+
+    Raises InputError for any other folder, MissingError when files cannot be deleted.
+    """
+    if not folder.exists():
+        return
+    if not (folder / "pyvenv.cfg").is_file():
+        raise InputError(f"{folder} is no virtual environment; nothing was deleted.")
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise MissingError(f"{folder} cannot be deleted completely: {error}.") from None
 
 
 def _install_torch(python: Path, say: Callable[[str], None]) -> None:

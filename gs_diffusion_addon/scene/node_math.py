@@ -70,6 +70,12 @@ class Builder:
             self.feed(socket, operand)
         return node.outputs[0]
 
+    def named(self, name: str, data_type: str) -> bpy.types.NodeSocket:
+        """A named attribute's field; zero where the geometry has none of that name."""
+        node = self.node("GeometryNodeInputNamedAttribute", data_type=data_type)
+        node.inputs["Name"].default_value = name
+        return next(s for s in node.outputs if s.enabled and s.name == "Attribute")
+
     def linear(self, srgb: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
         """Scene-linear of an sRGB-encoded number (IEC 61966-2-1), for values of 0 and more."""
         low = self.math("DIVIDE", srgb, 12.92)

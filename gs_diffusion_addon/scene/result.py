@@ -125,7 +125,7 @@ def show_source(scene: bpy.types.Scene) -> int:
     return len(hidden)
 
 
-def save_scene(path: Path) -> None:
+def save_scene(path: Path, compress: bool = True) -> None:
     """Save a copy of the open scene, atomically; relative paths go on working from ``path``.
 
     The open file stays what it is. Raises StageError with Blender's reason.
@@ -133,7 +133,7 @@ def save_scene(path: Path) -> None:
     with atomic(path) as temporary:
         try:
             bpy.ops.wm.save_as_mainfile(
-                filepath=str(temporary), copy=True, relative_remap=True, compress=True
+                filepath=str(temporary), copy=True, relative_remap=True, compress=compress
             )
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]

@@ -98,7 +98,7 @@ def _colored_points(builder: Builder, degree: int) -> bpy.types.NodeSocket:
     points = builder.node("GeometryNodeMeshToPoints")
     builder.feed(points.inputs["Mesh"], builder.node("NodeGroupInput").outputs[0])
     base = builder.node("FunctionNodeSeparateColor")
-    builder.feed(base.inputs[0], _named(builder, Attributes.BASE, "FLOAT_COLOR"))
+    builder.feed(base.inputs[0], builder.named(Attributes.BASE, "FLOAT_COLOR"))
     color = builder.node("FunctionNodeCombineColor")
     trained = builder.join(*base.outputs[:3])
     for socket, channel in zip(
@@ -126,7 +126,7 @@ def _seen_color(builder: Builder, dc: bpy.types.NodeSocket, degree: int) -> bpy.
     ray = builder.vector("SUBTRACT", position, camera.outputs["Location"])
     direction = builder.split(builder.vector("NORMALIZE", ray))
     for k, basis in enumerate(_harmonics(builder, *direction)[: (degree + 1) ** 2 - 1]):
-        harmonic = _named(builder, Attributes.HARMONIC.format(k), "FLOAT_VECTOR")
+        harmonic = builder.named(Attributes.HARMONIC.format(k), "FLOAT_VECTOR")
         weight = builder.join(basis, basis, basis)
         color = builder.vector("MULTIPLY_ADD", harmonic, weight, color)
     return color
@@ -166,17 +166,10 @@ def _harmonics(builder: Builder, x: Operand, y: Operand, z: Operand) -> list[bpy
     ]
 
 
-def _named(builder: Builder, name: str, data_type: str) -> bpy.types.NodeSocket:
-    """A named attribute's field; zero where the object has none of that name."""
-    node = builder.node("GeometryNodeInputNamedAttribute", data_type=data_type)
-    node.inputs["Name"].default_value = name
-    return next(s for s in node.outputs if s.enabled and s.name == "Attribute")
-
-
 def _sizes(builder: Builder) -> bpy.types.NodeSocket:
     """Standard deviations (vector), widened by the attribute FILTER as the trainer's pixels did."""
-    scale = _named(builder, Attributes.SCALE, "FLOAT_VECTOR")
-    width = _named(builder, Attributes.FILTER, "FLOAT")
+    scale = builder.named(Attributes.SCALE, "FLOAT_VECTOR")
+    width = builder.named(Attributes.FILTER, "FLOAT")
     square = builder.math("MULTIPLY", width, width)
     widened = builder.vector("MULTIPLY_ADD", scale, scale, builder.join(square, square, square))
     return builder.join(*(builder.math("SQRT", c) for c in builder.split(widened)))
@@ -194,7 +187,7 @@ def _gaussians(builder: Builder, points: bpy.types.NodeSocket) -> bpy.types.Node
     builder.feed(instances.inputs["Instance"], material.outputs[0])
     size = builder.vector("SCALE", _sizes(builder), SIGMAS)
     builder.feed(instances.inputs["Scale"], size)
-    rotation = _named(builder, Attributes.ROTATION, "QUATERNION")
+    rotation = builder.named(Attributes.ROTATION, "QUATERNION")
     builder.feed(instances.inputs["Rotation"], rotation)
     return instances.outputs[0]
 
@@ -204,7 +197,7 @@ def _points(builder: Builder, points: bpy.types.NodeSocket) -> bpy.types.NodeSoc
     x, y, z = builder.split(_sizes(builder))
     volume = builder.math("MULTIPLY", builder.math("MULTIPLY", x, y), z)
     base = builder.node("FunctionNodeSeparateColor")
-    builder.feed(base.inputs[0], _named(builder, Attributes.COLOR, "FLOAT_COLOR"))
+    builder.feed(base.inputs[0], builder.named(Attributes.COLOR, "FLOAT_COLOR"))
     size = builder.math("MULTIPLY", builder.math("POWER", volume, 1 / 3), base.outputs["Alpha"])
     radius = builder.node("GeometryNodeSetPointRadius")
     builder.feed(radius.inputs["Points"], points)

@@ -95,6 +95,8 @@ def attributes_of(splats: Splats) -> list[tuple[str, Kind, Floats]]:
         (Attributes.BASE, COLOR, base),
         (Attributes.SCALE, VECTOR, scales),
         (Attributes.ROTATION, QUATERNION, rotation),
+        # The opacity as it was stored: near 1 its sigmoid has too few digits for a way back.
+        (Attributes.LOGIT, SCALAR, splats.opacities[:, None]),
     ]
     for k in range(splats.sh.shape[1] - 1):
         attributes.append((Attributes.HARMONIC.format(k), VECTOR, splats.sh[:, 1 + k]))
@@ -110,8 +112,12 @@ def splats_of(scene_object: bpy.types.Object) -> Splats:
     sh = [base[:, :3]]
     for k in range((scene_object[Properties.SPLAT] + 1) ** 2 - 1):
         sh.append(get_attribute(mesh, Attributes.HARMONIC.format(k), VECTOR))
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         opacities = np.log(base[:, 3]) - np.log1p(-base[:, 3])
+        if Attributes.LOGIT in mesh.attributes:
+            stored = get_attribute(mesh, Attributes.LOGIT, SCALAR)[:, 0]
+            same = np.abs(1 / (1 + np.exp(-stored)) - base[:, 3]) < 1e-6  # else it was edited
+            opacities = np.where(same, stored, opacities)
         scales = np.log(get_attribute(mesh, Attributes.SCALE, VECTOR))
     quats = get_attribute(mesh, Attributes.ROTATION, QUATERNION)
     return Splats(means.reshape(-1, 3), np.stack(sh, axis=1), opacities, scales, quats)

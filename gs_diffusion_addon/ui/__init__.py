@@ -7,9 +7,32 @@ import atexit
 import bpy
 
 from ..declarations import SCENE_SETTINGS
-from . import menus, operators, panels, properties, running
+from . import (
+    environment,
+    menus,
+    operators,
+    panels,
+    pictures,
+    places,
+    preferences,
+    prompts,
+    properties,
+    running,
+    runs,
+    splat_panel,
+)
 
-CLASSES = (*properties.CLASSES, *operators.CLASSES, *running.CLASSES, *panels.CLASSES)
+CLASSES = (
+    *properties.CLASSES,
+    *operators.CLASSES,
+    *prompts.CLASSES,
+    *runs.CLASSES,
+    *running.CLASSES,
+    *environment.CLASSES,
+    *preferences.CLASSES,
+    *panels.CLASSES,
+    *splat_panel.CLASSES,
+)
 
 
 def register() -> None:
@@ -19,6 +42,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     setattr(bpy.types.Scene, SCENE_SETTINGS, bpy.props.PointerProperty(type=properties.RunSettings))
     menus.register()
+    places.name_environment()
     if getattr(bpy.app, "module", False):
         # The bpy wheel crashes or hangs at exit (4.2, 4.5) with classes still registered.
         atexit.register(unregister)
@@ -29,6 +53,7 @@ def unregister() -> None:
     atexit.unregister(unregister)
     running.stop_for_good()
     menus.unregister()
+    pictures.forget()
     if hasattr(bpy.types.Scene, SCENE_SETTINGS):
         delattr(bpy.types.Scene, SCENE_SETTINGS)
     for cls in reversed(CLASSES):

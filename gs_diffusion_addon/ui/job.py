@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,10 +35,12 @@ class Job:
     share: float = 0.0
     eta: float | None = None
     image: str = ""
+    preview: str = ""
     message: str = ""
     warnings: list[str] = field(default_factory=list)
     code: int | None = None
     cancelled: bool = False
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=2000))
 
     def start(self) -> None:
         """Start the child; raises MissingError when it cannot be started."""
@@ -76,6 +79,11 @@ class Job:
             process.end_tree(self._child)
 
     @property
+    def picture(self) -> Path | None:
+        """The newest picture that the job has made."""
+        return self.folder / self.image if self.image else None
+
+    @property
     def succeeded(self) -> bool:
         """Whether the run came to its end."""
         return self.code == 0
@@ -105,6 +113,7 @@ class Job:
         if isinstance(item, int):
             self.code = item
         elif isinstance(item, str):
+            self.log.append(item)
             if item.startswith(PREFIX):
                 self.message = item.removeprefix(PREFIX)
         elif not self.cancelled:
@@ -123,6 +132,10 @@ class Job:
             self.share, self.eta = min(1.0, done / total), event.get("eta")
             self.detail = f"{done:g}/{total} {event.get('unit', '')}"
             self.image = str(event.get("image") or self.image)
+        elif kind == "frame_done":
+            self.image = str(event.get("path") or self.image)
+        elif kind == "preview":
+            self.preview = str(event.get("path", ""))
         elif kind == "warning":
             self.warnings.append(str(event.get("message", "")))
         elif kind == "error":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import bpy
-from bpy_extras.io_utils import ImportHelper
+from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..core.errors import GsdError
 from ..core.run import Run
@@ -13,6 +13,7 @@ from ..declarations import SCENE_SETTINGS, Operators, Properties
 from ..scene.result import hide_source, show_source
 from ..scene.selection import is_geometry
 from ..scene.splat_display import prepare_scene, show_splat
+from ..scene.splat_edit import apply_transform, export_splat, filtered
 from ..scene.splat_import import import_splat
 
 MODES = (
@@ -63,6 +64,81 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
         if imported and self.standard_colors:
             prepare_scene(context.scene)
         return {"FINISHED"} if imported else {"CANCELLED"}
+
+
+class GS_DIFFUSION_OT_export_splat(bpy.types.Operator, ExportHelper):
+    """Write the active splat, as it stands in the world, to a .ply"""
+
+    bl_idname = Operators.EXPORT_SPLAT
+    bl_label = "Export Splat"
+
+    filename_ext = ".ply"
+    filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The active object has to be a splat."""
+        return is_splat(context.active_object)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Write the file."""
+        try:
+            count = export_splat(context.active_object, Path(self.filepath))
+        except (GsdError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"{count:,} splats written to {self.filepath}")
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_apply_splat_transform(bpy.types.Operator):
+    """Apply the selected splats' transform: positions, axes and view-dependent colors turn too"""
+
+    bl_idname = Operators.APPLY_SPLAT
+    bl_label = "Apply Splat Transform"
+    bl_options = {"REGISTER", "UNDO"}
+
+    poll = GS_DIFFUSION_OT_export_splat.poll
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Apply it to all selected splats."""
+        try:
+            for item in {context.active_object, *context.selected_objects}:
+                if is_splat(item):
+                    apply_transform(item)
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_filter_splat(bpy.types.Operator):
+    """Leave out splats that are faint, large or outside of a box"""
+
+    bl_idname = Operators.FILTER_SPLAT
+    bl_label = "Add Filter"
+    bl_options = {"REGISTER", "UNDO"}
+
+    poll = GS_DIFFUSION_OT_export_splat.poll
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Add the filter's modifier."""
+        filtered(context.active_object)
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_FH_splat(bpy.types.FileHandler):
+    """A .ply dropped into the viewport"""
+
+    bl_idname = "GS_DIFFUSION_FH_splat"
+    bl_label = "Gaussian Splat"
+    bl_import_operator = Operators.IMPORT_SPLAT
+    bl_file_extensions = ".ply"
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """In the 3D viewport."""
+        return context.area is not None and context.area.type == "VIEW_3D"
 
 
 class GS_DIFFUSION_OT_splat_display(bpy.types.Operator):
@@ -137,6 +213,10 @@ class GS_DIFFUSION_OT_open_report(bpy.types.Operator):
 
 CLASSES = (
     GS_DIFFUSION_OT_import_splat,
+    GS_DIFFUSION_OT_export_splat,
+    GS_DIFFUSION_OT_apply_splat_transform,
+    GS_DIFFUSION_OT_filter_splat,
+    GS_DIFFUSION_FH_splat,
     GS_DIFFUSION_OT_splat_display,
     GS_DIFFUSION_OT_toggle_source,
     GS_DIFFUSION_OT_use_selection,

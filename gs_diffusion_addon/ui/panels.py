@@ -1,60 +1,137 @@
-"""The tab "GS Diffusion" in the 3D viewport's sidebar."""
+"""The tab "GS Diffusion" in the 3D viewport's sidebar, in panels that read like the pipeline."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 
-from ..core.arguments import GROUPS
 from ..core.console import duration
-from ..core.run import Run
+from ..core.errors import GsdError
+from ..core.estimate import estimate, factors, sentence
+from ..core.run import Run, read_manifest
 from ..core.settings import knob, names
+from ..core.stages import BY_NAME
 from ..declarations import CATEGORY, SCENE_SETTINGS, Operators, Panels
-from . import running
+from . import pictures, running
 from .job import Job
-from .operators import is_splat
-from .properties import NOT_SHOWN
+from .places import log_tail_file, runs_folder
+from .properties import NOT_SHOWN, as_settings
+from .runs import is_working, row, runs, selected
+from .text import draw_text
 
-MAIN_SETTINGS = ("prompt", "negative_prompt", "stylizer", "style", "strength", "iterations", "seed")
+ELSEWHERE = ("prompt", "objects", "iterations", "preset", *NOT_SHOWN)
+"""Settings that the main panel shows in a way of its own, or not at all."""
+
+SHOWN_KEYS = 12
+SHOWN_RUNS = 6
 
 
-class _Panel:
+class ViewPanel:
+    """Where all our panels stand."""
+
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = CATEGORY
 
 
-class GS_DIFFUSION_PT_main(_Panel, bpy.types.Panel):
+class StagePanel(ViewPanel):
+    """A stage's settings and its button."""
+
+    bl_parent_id = Panels.MAIN
+    bl_options = {"DEFAULT_CLOSED"}
+    groups: tuple[str, ...] = ()
+    stage = ""
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Settings, those seldom changed folded away, and the button."""
+        settings = getattr(context.scene, SCENE_SETTINGS)
+        draw_settings(self.layout, settings, self.groups, self.bl_idname)
+        draw_stage(self.layout, self.stage)
+
+
+def draw_settings(layout: Any, settings: Any, groups: tuple[str, ...], key: str) -> None:
+    """The settings of ``groups`` from core/settings.py; advanced ones in a fold."""
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    shown = [n for n in names() if knob(n).group in groups and n not in ELSEWHERE]
+    for name in shown:
+        if not knob(name).advanced:
+            layout.prop(settings, name)
+    advanced = [n for n in shown if knob(n).advanced]
+    if advanced:
+        header, body = layout.panel(f"{key}_advanced", default_closed=True)
+        header.label(text="Advanced")
+        if body is not None:
+            for name in advanced:
+                body.prop(settings, name)
+
+
+def draw_stage(layout: Any, stage: str) -> None:
+    """The button that does a run up to ``stage``."""
+    text = {"turntable": "Render Turntable", "import": "Import Result"}.get(stage, stage.title())
+    layout.operator(Operators.RUN_STAGE, text=text, icon="PLAY").stage = stage
+
+
+class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
     """The prompt, the button, and what the run is doing"""
 
     bl_idname = Panels.MAIN
     bl_label = "Diffusion Iteration"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Settings that every run has, then either the button or the progress."""
+        """The prompt, then either the buttons or the progress."""
         layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
         settings = getattr(context.scene, SCENE_SETTINGS)
-        for name in MAIN_SETTINGS:
-            layout.prop(settings, name)
-        row = layout.row(align=True)
-        row.prop(settings, "objects")
-        row.operator(Operators.USE_SELECTION, text="", icon="RESTRICT_SELECT_OFF")
-        layout.prop(settings, "folder")
+        line = layout.row(align=True)
+        line.prop(settings, "prompt", text="", placeholder="Prompt: a bronze bust…")
+        line.operator_menu_enum(Operators.PROMPT_PRESET, "name", text="", icon="PRESET")
+        line.operator(Operators.SAVE_PRESET, text="", icon="ADD")
+        line = layout.row(align=True)
+        line.prop(settings, "objects", text="", placeholder="All that renders")
+        line.operator(Operators.USE_SELECTION, text="", icon="RESTRICT_SELECT_OFF")
         job = running.current
         if job is not None and running.is_running():
             _draw_progress(layout, job)
             return
-        big = layout.column()
-        big.scale_y = 1.5
+        big = layout.column(align=True)
+        big.scale_y = 1.4
         big.operator(Operators.RUN_ITERATION, icon="PLAY").resume = False
-        last = running.unfinished(running.runs_folder(context.scene))
-        if last is not None:
-            layout.operator(Operators.RUN_ITERATION, text=f"Resume {last.name}").resume = True
+        line = layout.row(align=True)
+        line.operator(Operators.RUN_ITERATIONS, text=f"Run {settings.iterations} Iterations")
+        line.prop(settings, "iterations", text="")
+        _draw_estimate(layout, context.scene, settings)
         if job is not None:
             _draw_outcome(layout, job)
+
+
+def _draw_estimate(layout: Any, scene: Any, settings: Any) -> None:
+    try:
+        known = _known(runs_folder(scene))
+        text = sentence(estimate(as_settings(settings), known))
+    except GsdError as error:
+        draw_text(layout, str(error), "ERROR")
+        return
+    layout.label(text=text[:1].upper() + text[1:], icon="TIME")
+
+
+_measured: dict[Path, tuple[int, dict[str, float]]] = {}
+
+
+def _known(folder: Path) -> dict[str, float]:
+    """How fast this machine was in the newest run; read again only when its run.json changes."""
+    for run in reversed(runs(folder)):
+        changed = Run(run).manifest.stat().st_mtime_ns
+        if run not in _measured or _measured[run][0] != changed:
+            try:
+                found = factors(read_manifest(run))
+            except GsdError:
+                found = {}
+            _measured[run] = (changed, found)
+        if _measured[run][1]:
+            return _measured[run][1]
+    return {}
 
 
 def _draw_progress(layout: Any, job: Job) -> None:
@@ -62,79 +139,184 @@ def _draw_progress(layout: Any, job: Job) -> None:
     layout.label(text=f"{job.stage}{round_}", icon="TIME")
     left = "" if job.eta is None else f", {duration(job.eta)} left"
     layout.progress(factor=job.share, text=f"{job.detail}{left}")
-    if job.image:
-        layout.label(text=job.image, icon="IMAGE_DATA")
-    for sentence in job.warnings[-2:]:
-        _draw_text(layout, sentence, "INFO")
+    draw_picture(layout, job.picture, 7.0)
+    for text in job.warnings[-2:]:
+        draw_text(layout, text, "INFO")
     layout.operator(Operators.CANCEL, icon="CANCEL")
+    if job.log:
+        header, body = layout.panel("gs_diffusion_log", default_closed=True)
+        header.label(text="Log")
+        if body is not None:
+            for line in list(job.log)[-6:]:
+                body.label(text=line[-60:])
 
 
 def _draw_outcome(layout: Any, job: Job) -> None:
     icon = "CHECKMARK" if job.succeeded else "ERROR"
-    _draw_text(layout, job.message if job.succeeded else job.outcome, icon)
-    for sentence in job.warnings[-2:]:
-        _draw_text(layout, sentence, "INFO")
+    box = layout.box()
+    draw_text(box, job.message if job.succeeded else job.outcome, icon, 32)
+    for text in job.warnings[-2:]:
+        draw_text(box, text, "INFO", 32)
+    log = log_tail_file(job.folder)
+    line = box.row(align=True)
+    if log is not None and not job.succeeded:
+        line.operator(Operators.OPEN_FILE, text="Log", icon="TEXT").path = str(log)
+    if not job.succeeded and Run(job.folder).manifest.is_file():
+        line.operator(Operators.RESUME_RUN, text="Resume", icon="PLAY").folder = str(job.folder)
     if Run(job.folder).report.is_file():
-        layout.operator(Operators.OPEN_REPORT, icon="URL").folder = str(job.folder)
+        line.operator(Operators.OPEN_REPORT, text="Report", icon="URL").folder = str(job.folder)
 
 
-def _draw_text(layout: Any, text: str, icon: str, width: int = 42) -> None:
-    """A sentence over several lines: labels do not wrap by themselves."""
-    column = layout.column(align=True)
-    line = ""
-    for word in [*text.split(), None]:
-        if word is None or len(line) + len(word) > width:
-            column.label(text=line, icon=icon)
-            line, icon = "", "BLANK1"
-        if word is not None:
-            line = f"{line} {word}".strip()
+def draw_picture(layout: Any, path: Path | None, scale: float) -> None:
+    """The picture at ``path`` as a thumbnail, if there is one."""
+    found = pictures.icon(path) if path is not None else 0
+    if found:
+        layout.template_icon(icon_value=found, scale=scale)
 
 
-class GS_DIFFUSION_PT_settings(_Panel, bpy.types.Panel):
-    """Every other setting of a run, by group"""
+class GS_DIFFUSION_PT_model(StagePanel, bpy.types.Panel):
+    """What is photographed, and how"""
 
-    bl_idname = Panels.SETTINGS
-    bl_label = "Settings"
+    bl_idname = Panels.MODEL
+    bl_label = "Model & Turntable"
+    groups = ("model", "turntable")
+    stage = "turntable"
+
+
+class GS_DIFFUSION_PT_stylize(StagePanel, bpy.types.Panel):
+    """How the keyframes are restyled"""
+
+    bl_idname = Panels.STYLIZE
+    bl_label = "Prompt & Stylize"
+    groups = ("prompt", "stylize")
+    stage = "stylize"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Settings, a try on one view, and the keyframes of the chosen run."""
+        layout, settings = self.layout, getattr(context.scene, SCENE_SETTINGS)
+        if settings.stylizer == "preview":
+            draw_text(layout, "The preview takes its style from a picture; no diffusion.", "INFO")
+        draw_settings(layout, settings, self.groups, self.bl_idname)
+        line = layout.row(align=True)
+        line.operator(Operators.TRY_VIEW, icon="VIEWZOOM")
+        line.prop(settings, "try_view", text="")
+        if settings.tried:
+            draw_picture(layout, Path(settings.tried), 9.0)
+        draw_stage(layout, self.stage)
+        _draw_keys(layout, selected(context.scene))
+
+
+def _draw_keys(layout: Any, folder: Path | None) -> None:
+    """The restyled keyframes; one that is opened and painted over makes propagation stale."""
+    found = sorted(Run(folder).keys.glob("keys*.png"))[:SHOWN_KEYS] if folder else []
+    if not found:
+        return
+    layout.label(text=f"Keyframes of {folder.name}" if folder else "")
+    grid = layout.grid_flow(columns=4, even_columns=True, align=True, row_major=True)
+    for path in found:
+        cell = grid.column(align=True)
+        draw_picture(cell, path, 3.0)
+        number = str(int(path.stem.removeprefix("keys")))
+        cell.operator(Operators.OPEN_FILE, text=number, icon="BRUSH_DATA").path = str(path)
+
+
+class GS_DIFFUSION_PT_propagate(StagePanel, bpy.types.Panel):
+    """How the keyframes' style comes to all views"""
+
+    bl_idname = Panels.PROPAGATE
+    bl_label = "Propagate"
+    groups = ("propagate",)
+    stage = "propagate"
+
+
+class GS_DIFFUSION_PT_train(StagePanel, bpy.types.Panel):
+    """How the splat is trained"""
+
+    bl_idname = Panels.TRAIN
+    bl_label = "Train"
+    groups = ("train", "run", "machine")
+    stage = "train"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """The live preview's switch, then the settings."""
+        self.layout.prop(getattr(context.scene, SCENE_SETTINGS), "live_preview")
+        super().draw(context)
+
+
+class GS_DIFFUSION_PT_result(ViewPanel, bpy.types.Panel):
+    """What came out of the chosen run"""
+
+    bl_idname = Panels.RESULT
+    bl_label = "Result"
+    bl_parent_id = Panels.MAIN
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        """A box a group; advanced settings only when asked for."""
-        layout = self.layout
-        layout.use_property_split = True
-        layout.use_property_decorate = False
-        settings = getattr(context.scene, SCENE_SETTINGS)
-        layout.prop(settings, "show_advanced")
-        for group, title in GROUPS.items():
-            shown = [
-                n
-                for n in names()
-                if knob(n).group == group
-                and n not in (*MAIN_SETTINGS, *NOT_SHOWN, "objects")
-                and (settings.show_advanced or not knob(n).advanced)
-            ]
-            if shown:
-                box = layout.box()
-                box.label(text=title.title())
-                for name in shown:
-                    box.prop(settings, name)
+        """The splat's first render and what can be done with it."""
+        layout, folder = self.layout, selected(context.scene)
+        layout.operator(Operators.TOGGLE_SOURCE, icon="HIDE_OFF")
+        found = row(folder) if folder else None
+        if folder is None or found is None or found.splat is None:
+            layout.label(text="No run with a result is chosen", icon="INFO")
+            return
+        number = int(found.splat.stem.removeprefix("splat_iter"))
+        draw_picture(layout, Run(folder, number).render(0), 8.0)
+        layout.operator(Operators.IMPORT_RESULT, icon="IMPORT").folder = str(folder)
+        if Run(folder).report.is_file():
+            layout.operator(Operators.OPEN_REPORT, icon="URL").folder = str(folder)
+        draw_stage(layout, "report")
 
 
-class GS_DIFFUSION_PT_splat(_Panel, bpy.types.Panel):
-    """Splats: import, display, and the model they were made from"""
+class GS_DIFFUSION_PT_runs(ViewPanel, bpy.types.Panel):
+    """The runs of this scene"""
 
-    bl_idname = Panels.SPLAT
-    bl_label = "Splat"
+    bl_idname = Panels.RUNS
+    bl_label = "Runs"
+    bl_parent_id = Panels.MAIN
+    bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        """Import always; display for a splat."""
-        layout = self.layout
-        layout.operator(Operators.IMPORT_SPLAT, icon="IMPORT")
-        layout.operator(Operators.TOGGLE_SOURCE, icon="HIDE_OFF")
-        item = context.active_object
-        if is_splat(item):
-            layout.label(text=f"{len(item.data.vertices):,} splats", icon="POINTCLOUD_DATA")
-            layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "viewport", text="In the Viewport")
-            layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "render", text="In Renders")
+        """The newest runs, each with what can be done with it."""
+        layout, settings = self.layout, getattr(context.scene, SCENE_SETTINGS)
+        layout.prop(settings, "folder", text="")
+        layout.prop(settings, "outlive")
+        found = runs(runs_folder(context.scene))
+        if not found:
+            layout.label(text="No runs yet", icon="INFO")
+        for folder in reversed(found[-SHOWN_RUNS:]):
+            self._draw_run(layout, folder, settings.run == folder.name)
+
+    def _draw_run(self, layout: Any, folder: Path, chosen: bool) -> None:
+        found = row(folder)
+        line = layout.row(align=True)
+        icon = "RADIOBUT_ON" if chosen else "RADIOBUT_OFF"
+        line.operator(
+            Operators.CHOOSE_RUN, text=folder.name, icon=icon, depress=chosen
+        ).name = folder.name
+        if found is None:
+            line.label(text="damaged", icon="ERROR")
+            return
+        ours = running.is_running() and running.current and running.current.folder == folder
+        if ours:
+            line.label(text="running")
+        elif is_working(folder):
+            line.operator(Operators.ADOPT_RUN, text="Follow").folder = str(folder)
+        elif found.done < found.stages:
+            text = f"Resume {found.done}/{found.stages}"
+            line.operator(Operators.RESUME_RUN, text=text).folder = str(folder)
+        elif found.splat is not None:
+            line.operator(Operators.IMPORT_RESULT, text="Import").folder = str(folder)
+        line.operator(Operators.OPEN_FILE, text="", icon="FILE_FOLDER").path = str(folder)
 
 
-CLASSES = (GS_DIFFUSION_PT_main, GS_DIFFUSION_PT_settings, GS_DIFFUSION_PT_splat)
+CLASSES = (
+    GS_DIFFUSION_PT_main,
+    GS_DIFFUSION_PT_model,
+    GS_DIFFUSION_PT_stylize,
+    GS_DIFFUSION_PT_propagate,
+    GS_DIFFUSION_PT_train,
+    GS_DIFFUSION_PT_result,
+    GS_DIFFUSION_PT_runs,
+)
+
+assert all(cls.stage in BY_NAME for cls in StagePanel.__subclasses__())

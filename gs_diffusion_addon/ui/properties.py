@@ -9,7 +9,7 @@ from typing import Any
 
 import bpy
 
-from ..core.settings import Settings, flag, kind, knob, names
+from ..core.settings import Settings, flag, from_json, kind, knob, names
 
 NOT_SHOWN = ("blend", "model")
 """Where the model comes from is given by the open scene."""
@@ -58,8 +58,23 @@ RunSettings = type(
                 subtype="DIR_PATH",
                 default="//gs_diffusion",
             ),
-            "show_advanced": bpy.props.BoolProperty(
-                name="Advanced", description="show the settings that are seldom changed"
+            "run": bpy.props.StringProperty(
+                name="Run", description="the run that stage buttons go on with"
+            ),
+            "outlive": bpy.props.BoolProperty(
+                name="Keep Running When Blender Closes",
+                description="let the run work on when Blender is closed; Runs offers it again",
+            ),
+            "live_preview": bpy.props.BoolProperty(
+                name="Live Preview",
+                description="show the splat in the viewport while it is trained",
+                default=True,
+            ),
+            "try_view": bpy.props.IntProperty(
+                name="View", description="view of the turntable to try the prompt on", min=0
+            ),
+            "tried": bpy.props.StringProperty(
+                name="Tried", description="the last picture of Try on One View"
             ),
         },
     },
@@ -68,22 +83,32 @@ RunSettings = type(
 CLASSES = (RunSettings,)
 
 
-def options(group: Any) -> list[str]:
-    """The settings as command-line options, each a ``--name=value``, for a new run."""
+def options(group: Any, worker_python: str = "") -> list[str]:
+    """The settings as command-line options, each a ``--name=value``.
+
+    ``worker_python`` stands in for the scene's own.
+    """
     found = []
     for name in names():
         value = getattr(group, name)
+        if name == "worker_python":
+            value = worker_python or value
         if name in NOT_SHOWN:
             continue
         if kind(name) is bool:
             found.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
         elif kind(name) is float:
-            found.append(
-                f"{flag(name)}={value:.7g}"
-            )  # Blender keeps 32 bits: 0.1, not 0.10000000149
+            # Blender keeps 32 bits: 0.1, not 0.10000000149
+            found.append(f"{flag(name)}={value:.7g}")
         elif knob(name).path:
             if value:
                 found.append(f"{flag(name)}={bpy.path.abspath(value)}")
         else:
             found.append(f"{flag(name)}={value}")
     return found
+
+
+def as_settings(group: Any) -> Settings:
+    """The scene's settings as the program's own, for estimates; raises InputError."""
+    values = {n: getattr(group, n) for n in names() if n not in NOT_SHOWN}
+    return from_json(values)

@@ -184,6 +184,7 @@ def test_import_gives_blender_5_3s_attributes(tmp_path):
         "position": ("FLOAT_VECTOR", "POINT"),
         "radiance:base": ("FLOAT_COLOR", "POINT"),
         "scale": ("FLOAT_VECTOR", "POINT"),
+        "gs_diffusion:logit": ("FLOAT", "POINT"),
         "rotation": ("QUATERNION", "POINT"),
     }
     base = get_attribute(mesh, "radiance:base", COLOR)

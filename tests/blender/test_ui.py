@@ -13,7 +13,7 @@ from gs_diffusion_addon.core.arguments import build, given_settings
 from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import SCENE_COPY, Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings, from_json, kind, knob, names
-from gs_diffusion_addon.ui import panels, properties, running
+from gs_diffusion_addon.ui import panels, properties, running, runs, splat_panel
 from gs_diffusion_addon.ui.job import Job
 
 
@@ -177,8 +177,8 @@ def test_run_operator_saves_the_scene_runs_the_worker_and_imports(tmp_path, monk
     assert (tmp_path / "runs" / "run-001" / SCENE_COPY).is_file()
     objects = bpy.context.scene.objects
     assert "splat_iter1" in objects and objects["Cube"].hide_render
-    assert running.unfinished(tmp_path / "runs") == tmp_path / "runs" / "run-001"  # no .blend yet
-    assert running.next_run(tmp_path / "runs").name == "run-002"
+    assert runs.unfinished(tmp_path / "runs") == tmp_path / "runs" / "run-001"  # no .blend yet
+    assert runs.next_run(tmp_path / "runs").name == "run-002"
 
 
 def test_run_operator_says_why_it_failed_and_starts_over_in_the_same_folder(tmp_path, monkeypatch):
@@ -199,9 +199,9 @@ def test_runs_are_found_in_order(tmp_path):
         (tmp_path / name).mkdir()
         Run(tmp_path / name).manifest.touch()
     (tmp_path / "run-2000").mkdir()
-    assert [p.name for p in running.runs(tmp_path)] == ["run-002", "run-010", "run-1000"]
+    assert [p.name for p in runs.runs(tmp_path)] == ["run-002", "run-010", "run-1000"]
     (tmp_path / "run-1000" / "result.blend").touch()
-    assert running.unfinished(tmp_path) is None
+    assert runs.unfinished(tmp_path) is None
 
 
 def test_the_real_worker_refuses_an_empty_scene_in_one_sentence(tmp_path):
@@ -225,9 +225,15 @@ class Layout:
     def _sub(self, **_options):
         return self
 
-    row = column = box = _sub
+    row = column = box = grid_flow = _sub
 
-    def prop(self, data, name):
+    def panel(self, _name, default_closed=False):
+        return self, self
+
+    def template_icon(self, icon_value, scale):
+        assert icon_value
+
+    def prop(self, data, name, **_options):
         assert name in data.bl_rna.properties
         self.shown.append(name)
 
@@ -239,27 +245,37 @@ class Layout:
         assert 0 <= factor <= 1
         self.shown.append(text)
 
-    def operator(self, name, text=None, icon="NONE"):
+    def operator(self, name, text=None, icon="NONE", depress=False):
         module, operator = name.split(".")
         assert operator in dir(getattr(bpy.ops, module)) and icon in self.icons
         self.shown.append(text or name)
         return SimpleNamespace()
 
-    def operator_menu_enum(self, name, prop, text=""):
-        self.operator(name, text)
+    def operator_menu_enum(self, name, prop, text="", icon="NONE"):
+        self.operator(name, text, icon)
 
 
 def drawn(panel) -> list[str]:
     layout = Layout()
-    panel.draw(SimpleNamespace(layout=layout), bpy.context)
+    stand_in = SimpleNamespace(layout=layout)
+    for name in ("groups", "stage", "bl_idname"):
+        setattr(stand_in, name, getattr(panel, name, ""))
+    stand_in._draw_run = lambda *words: panel._draw_run(stand_in, *words)
+    if (
+        issubclass(panel, panels.StagePanel) and "draw" not in vars(panel)
+    ) or panel is panels.GS_DIFFUSION_PT_train:
+        panels.StagePanel.draw(stand_in, bpy.context)
+    else:
+        panel.draw(stand_in, bpy.context)
     return layout.shown
 
 
 def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     group().folder = str(tmp_path)
     main = drawn(panels.GS_DIFFUSION_PT_main)
-    group().show_advanced = True
-    shown = {*main, *drawn(panels.GS_DIFFUSION_PT_settings)}
+    shown = set(main)
+    for panel in panels.CLASSES[1:]:
+        shown |= set(drawn(panel))
     assert set(names()) - {"blend", "model"} <= shown
     assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
     job = child(
@@ -273,12 +289,12 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     assert "gs_diffusion.run_iteration" not in main
     job.end_now()
     job.wait()
-    assert "Stopped; Resume goes on from here." in drawn(panels.GS_DIFFUSION_PT_main)
+    assert "Stopped; Resume goes on from here." in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
 
 
 def test_splat_panel_offers_its_display(tmp_path):
-    assert "In Renders" not in drawn(panels.GS_DIFFUSION_PT_splat)
+    assert "In Renders" not in drawn(splat_panel.GS_DIFFUSION_PT_splat)
     splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
     write_splats(tmp_path / "one.ply", splats)
     bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply"))
-    assert {"3 splats", "In Renders"} <= set(drawn(panels.GS_DIFFUSION_PT_splat))
+    assert {"3 splats", "In Renders"} <= set(drawn(splat_panel.GS_DIFFUSION_PT_splat))

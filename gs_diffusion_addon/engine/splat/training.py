@@ -94,11 +94,14 @@ def train(
     checkpoint_seconds: float = 15.0,
     warn: Callable[[str], None] = lambda sentence: None,
     source: str = "",
+    show: Callable[[Splats], None] | None = None,
 ) -> Splats:
     """Train and return the model in local coordinates (``dataset.world``).
 
     ``first`` makes the splats to start from and is only called when there is no checkpoint;
-    ``source`` names them. Raises StageError when nothing is to be seen, the loss explodes, or no
+    ``source`` names them;
+    ``show`` gets the model after each checkpoint.
+    Raises StageError when nothing is to be seen, the loss explodes, or no
     splat is left.
     """
     torch.set_num_threads(1)  # its pool would fight with ours over the cores
@@ -137,6 +140,8 @@ def train(
             told = now
         if checkpoint and now - saved > checkpoint_seconds and state.step < recipe.steps:
             store()
+            if show is not None:
+                show(_visible(state.model, recipe))
             saved = time.monotonic()
         service.attend(lambda: dataset.world.splats_out(_visible(state.model, recipe)), store)
     if not finite(state.model):

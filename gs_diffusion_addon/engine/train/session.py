@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ...core.events import Emit, Progress
 from ...core.exr import Guide, read_guide
-from ...core.ply import Points, Splats, read_points
+from ...core.ply import Points, Splats, read_points, write_splats
 from ...core.run import Run, file_digest
 from ...core.settings import Settings
 from ..splat import checkpoint
@@ -41,6 +41,12 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
     emit("phase", message="Training")
     recipe = recipe_of(settings)
     reporter = _Reporter(emit, recipe.steps)
+
+    def show(local: Splats) -> None:
+        path = run.checkpoints / "preview.ply"
+        write_splats(path, dataset.world.splats_out(local))
+        emit("preview", path=path.relative_to(run.root).as_posix())
+
     local = train(
         dataset,
         lambda: first_splats(run, settings, emit, dataset),
@@ -52,6 +58,7 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
         lambda sentence: emit("warning", message=sentence),
         # The points as they are, so that a changed start makes an old checkpoint invalid.
         source=f"{settings.splats} {settings.sh_degree} {file_digest(run.gs / 'points3d.ply')}",
+        show=show,
     )
     return dataset.world.splats_out(local)
 

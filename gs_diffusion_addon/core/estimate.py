@@ -1,0 +1,105 @@
+"""What a run will cost: seconds a stage and bytes on disk, before it starts.
+
+Costs were measured on two processor cores; a finished run of the same machine corrects them, stage
+by stage. An estimate, good to a factor of two or so, and shown as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import GsdError
+from .orbit import plan_keys
+from .run import run_settings
+from .settings import Settings, all_rings
+from .values import parse_size
+
+_PIXELS = 512 * 512  # all costs below are for a frame of this size
+
+GUIDE_BYTES = 1_300_000
+FRAME_BYTES = 70_000
+LATER_FRAME_BYTES = 720_000
+"""A frame's share of an iteration: restyled, in the data set, and rendered from the splat."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of a whole run and of each stage in it, and bytes of its folder."""
+
+    seconds: float
+    stages: Mapping[str, float]
+    bytes: int
+
+
+def estimate(settings: Settings, known: Mapping[str, float] | None = None) -> Estimate:
+    """What a run with ``settings`` costs; ``known`` are factors a stage, from :func:`factors`.
+
+    Raises InputError for settings that are none.
+    """
+    frames = sum(ring.count for ring in all_rings(settings))
+    width, height = parse_size(settings.size)
+    share = width * height / _PIXELS
+    stages = _seconds(settings, frames, share)
+    for name, factor in (known or {}).items():
+        if name in stages:
+            stages[name] *= factor
+    looped = sum(s for name, s in stages.items() if name not in ("turntable", "import"))
+    total = stages["turntable"] + settings.iterations * looped + stages["import"]
+    size = frames * share * (GUIDE_BYTES + FRAME_BYTES + settings.iterations * LATER_FRAME_BYTES)
+    size += settings.iterations * settings.max_splats * 2 * 4 * (17 + 3 * _rest(settings))
+    return Estimate(total, stages, int(size))
+
+
+def _rest(settings: Settings) -> int:
+    return (settings.sh_degree + 1) ** 2 - 1
+
+
+def _seconds(settings: Settings, frames: int, share: float) -> dict[str, float]:
+    engines = {"cycles": 0.3 + 0.18 * settings.samples, "eevee": 2.0, "workbench": 0.4}
+    beauty = engines[settings.engine] + (2.0 if settings.denoise else 0.0)
+    keys = len(plan_keys(settings))
+    restyled = keys
+    if settings.compare_independent != "no" and settings.stylizer != "a1111":
+        restyled += settings.views
+    page_seconds = 25.0 if settings.stylizer == "a1111" else 0.5
+    return {
+        "turntable": 6.0 + frames * share * (beauty + 0.5),
+        "stylize": 4.0 + restyled * page_seconds * max(share, 0.1),
+        "propagate": 3.0 + frames * share * 0.12,
+        "dataset": 1.5 + frames * share * 0.05,
+        "train": 5.0 + settings.train_steps * 0.06 * (0.2 + 0.8 * share),
+        "render": 2.0 + frames * share * 0.06,
+        "report": 3.0 + frames * share * 0.2,
+        "import": 2.0,
+    }
+
+
+def factors(manifest: Mapping[str, Any]) -> dict[str, float]:
+    """How much slower or faster each finished stage of a run was than estimated; {} if unknown."""
+    try:
+        settings = run_settings(dict(manifest))
+        expected = estimate(settings).stages
+    except GsdError:
+        return {}
+    found: dict[str, float] = {}
+    for name, record in manifest["stages"].items():
+        stage = name.partition("/")[2]
+        if stage in expected and record.get("state") == "done" and record.get("seconds"):
+            found[stage] = record["seconds"] / expected[stage]
+    return found
+
+
+def sentence(found: Estimate) -> str:
+    """``about 7 minutes, 140 MB``."""
+    minutes = found.seconds / 60
+    if minutes < 1:
+        time = "less than a minute"
+    elif minutes < 90:
+        time = f"about {minutes:.0f} minute{'s' if minutes >= 1.5 else ''}"
+    else:
+        time = f"about {minutes / 60:.1f} hours"
+    megabytes = found.bytes / 1e6
+    disk = f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{max(1, megabytes):.0f} MB"
+    return f"{time}, {disk} on disk"

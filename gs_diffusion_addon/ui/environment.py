@@ -1,0 +1,141 @@
+"""The worker's environment from the preferences: looked at, made and removed by child processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..core.environment import has_nvidia
+from ..core.errors import GsdError
+from ..core.interpreters import WORKER, environment_folder
+from ..declarations import Operators
+from . import online, running
+from .job import Job
+from .places import preferences
+
+SIZES = {False: (0.5, 1.8), True: (3.5, 8.0)}
+"""Gigabytes to download and on disk, without and with CUDA (1.7 measured, rest guessed)."""
+
+findings: list[dict[str, Any]] = []
+check_job: Job | None = None
+environment_job: Job | None = None
+
+
+def busy(job: Job | None) -> bool:
+    """Whether a job is under way."""
+    return job is not None and job.code is None
+
+
+def announcement() -> str:
+    """What making the environment will cost, in one sentence."""
+    cuda = has_nvidia()
+    download, disk = SIZES[cuda]
+    folder = environment_folder()
+    near = next(p for p in (folder, *folder.parents) if p.exists())
+    free = shutil.disk_usage(near).free / 1e9
+    build = "CUDA" if cuda else "processor"
+    return (
+        f"Torch's {build} build and others: about {download:g} GB to download, {disk:g} GB on "
+        f"disk ({free:.0f} GB are free)."
+    )
+
+
+def _program(*words: str) -> list[str]:
+    return [sys.executable, str(WORKER), *words]
+
+
+class GS_DIFFUSION_OT_check(bpy.types.Operator):
+    """Look for everything a run can use: Blender, the worker, torch, gsplat, servers, EbSynth"""
+
+    bl_idname = Operators.CHECK
+    bl_label = "Check Again"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """One check at a time."""
+        return not busy(check_job)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Start ``gsd check --json`` and read what it prints."""
+        global check_job
+        words = ["check", "--json", f"--blender={bpy.app.binary_path or sys.executable}"]
+        chosen = getattr(preferences(), "worker_python", "")
+        if chosen:
+            words.append(f"--worker-python={bpy.path.abspath(chosen)}")
+        check_job = Job(_program(*words), environment_folder())
+        try:
+            check_job.start()
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        running.follow(check_job, _checked)
+        return {"FINISHED"}
+
+
+def _checked(job: Job) -> None:
+    text = "\n".join(job.log)
+    try:
+        findings[:] = json.loads(text[text.index("[") : text.rindex("]") + 1])
+    except ValueError:
+        job.message = job.message or "The check printed nothing that can be read."
+
+
+class GS_DIFFUSION_OT_environment(bpy.types.Operator):
+    """Make or remove the worker's own Python environment; Blender's Python stays as it is"""
+
+    bl_idname = Operators.ENVIRONMENT
+    bl_label = "Worker Environment"
+
+    action: bpy.props.EnumProperty(
+        items=[
+            ("create", "Create", "Download and install torch and what else the worker needs"),
+            ("remove", "Remove", "Delete the worker's environment"),
+            ("cancel", "Cancel", "Stop what is going on"),
+        ],
+        options={"HIDDEN"},
+    )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask before anything is deleted."""
+        if self.action == "remove":
+            return context.window_manager.invoke_confirm(self, event)
+        return self.execute(context)
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Start the child, or end it."""
+        global environment_job
+        if self.action == "cancel":
+            if environment_job is not None:
+                environment_job.cancel()
+            return {"FINISHED"}
+        if self.action == "create" and not online.allowed():
+            self.report({"ERROR"}, "Allow it first: Preferences > System > Allow Online Access.")
+            return {"CANCELLED"}
+        if busy(environment_job):
+            self.report({"ERROR"}, "The environment is being worked on already.")
+            return {"CANCELLED"}
+        folder = Path(environment_folder())
+        job = Job(_program("environment", self.action, f"--folder={folder}"), folder)
+        job.stage = "Making the environment" if self.action == "create" else "Removing it"
+        try:
+            job.start()
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        environment_job = job
+        running.follow(job, _changed)
+        return {"FINISHED"}
+
+
+def _changed(job: Job) -> None:
+    if job.succeeded:
+        job.message = "Done."
+    findings.clear()
+
+
+CLASSES = (GS_DIFFUSION_OT_check, GS_DIFFUSION_OT_environment)

@@ -1,0 +1,33 @@
+"""Blender's rule for the net: requests beyond this machine only when the user allows them."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import bpy
+
+from ..core.errors import InputError
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def is_local(server: str) -> bool:
+    """Whether an address means this machine."""
+    text = server if "//" in server else f"//{server}"
+    return (urlsplit(text).hostname or "").lower() in LOOPBACK
+
+
+def allowed() -> bool:
+    """Whether Blender's preference Allow Online Access is on."""
+    return bool(getattr(bpy.app, "online_access", True))
+
+
+def require_allowed(settings: Any) -> None:
+    """Raise InputError if the stylizer would talk to another machine without permission."""
+    asks = settings.stylizer in ("auto", "a1111")
+    if asks and not is_local(settings.server) and not allowed():
+        raise InputError(
+            f"The server {settings.server} is another machine: allow it with Preferences > System "
+            "> Allow Online Access, or choose the stylizer 'preview'."
+        )

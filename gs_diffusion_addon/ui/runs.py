@@ -1,0 +1,150 @@
+"""The runs of this scene: found, listed with their state, and the operators on one of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..core.errors import GsdError
+from ..core.run import Run, in_use, read_json, read_manifest, run_settings
+from ..core.stages import plan
+from ..declarations import SCENE_SETTINGS, Operators
+from ..scene.result import place_result
+from .places import runs_folder
+
+
+def runs(folder: Path) -> list[Path]:
+    """The run folders in ``folder``, oldest first."""
+    found = folder.glob("run-*") if folder.is_dir() else ()
+    numbered = [p for p in found if re.fullmatch(r"run-\d+", p.name) and Run(p).manifest.is_file()]
+    return sorted(numbered, key=lambda p: int(p.name[4:]))
+
+
+def next_run(folder: Path) -> Path:
+    """A folder for a new run."""
+    last = runs(folder)
+    return folder / f"run-{int(last[-1].name[4:]) + 1 if last else 1:03}"
+
+
+def unfinished(folder: Path) -> Path | None:
+    """The last run, if it has no result yet."""
+    last = runs(folder)
+    return last[-1] if last and not Run(last[-1]).result.exists() else None
+
+
+def selected(scene: bpy.types.Scene) -> Path | None:
+    """The run that stage buttons go on with; None for a new one."""
+    name = getattr(scene, SCENE_SETTINGS).run
+    folder = runs_folder(scene) / name
+    return folder if name and Run(folder).manifest.is_file() else None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the list: folder, stages done of all, finished, prompt, the splat or None."""
+
+    folder: Path
+    done: int
+    stages: int
+    prompt: str
+    splat: Path | None
+
+
+_rows: dict[Path, tuple[int, Row]] = {}
+
+
+def row(folder: Path) -> Row | None:
+    """What a run's run.json says, read again only when it changes; None if it is damaged."""
+    try:
+        changed = Run(folder).manifest.stat().st_mtime_ns
+        kept = _rows.get(folder)
+        if kept is None or kept[0] != changed:
+            _rows[folder] = (changed, _read(folder))
+    except (OSError, GsdError):
+        return None
+    return _rows[folder][1]
+
+
+def _read(folder: Path) -> Row:
+    data: Any = read_json(Run(folder).manifest)
+    settings, stages = data["settings"], data["stages"]
+    iterations = int(settings.get("iterations", 1))
+    done = sum(1 for record in stages.values() if record.get("state") == "done")
+    splats = [Run(folder, k).splat for k in range(iterations, 0, -1)]
+    splat = next((p for p in splats if p.is_file()), None)
+    return Row(folder, done, len(plan(iterations)), str(settings.get("prompt", "")), splat)
+
+
+def is_working(folder: Path) -> bool:
+    """Whether some process works in the run folder."""
+    try:
+        return in_use(folder)
+    except OSError:
+        return False
+
+
+class GS_DIFFUSION_OT_choose_run(bpy.types.Operator):
+    """Let the stage buttons go on with this run; again to let them start a new one"""
+
+    bl_idname = Operators.CHOOSE_RUN
+    bl_label = "Choose Run"
+
+    name: bpy.props.StringProperty(options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Toggle."""
+        settings = getattr(context.scene, SCENE_SETTINGS)
+        settings.run = "" if settings.run == self.name else self.name
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
+    """Put this run's splat into the open scene, in the model's place"""
+
+    bl_idname = Operators.IMPORT_RESULT
+    bl_label = "Import Result"
+    bl_options = {"REGISTER", "UNDO"}
+
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Import the newest iteration that has a splat."""
+        found = row(Path(self.folder))
+        try:
+            settings = run_settings(read_manifest(Path(self.folder)))
+            number = (
+                int(found.splat.stem.removeprefix("splat_iter")) if found and found.splat else 1
+            )
+            place_result(Run(Path(self.folder), number), settings)
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_open_file(bpy.types.Operator):
+    """Open this file or folder with the system's program for it"""
+
+    bl_idname = Operators.OPEN_FILE
+    bl_label = "Open"
+
+    path: bpy.props.StringProperty(subtype="FILE_PATH", options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Hand it over."""
+        if not Path(self.path).exists():
+            self.report({"ERROR"}, f"{self.path} does not exist.")
+            return {"CANCELLED"}
+        bpy.ops.wm.path_open(filepath=self.path)
+        return {"FINISHED"}
+
+
+CLASSES = (
+    GS_DIFFUSION_OT_choose_run,
+    GS_DIFFUSION_OT_import_result,
+    GS_DIFFUSION_OT_open_file,
+)

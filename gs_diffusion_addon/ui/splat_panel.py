@@ -1,0 +1,47 @@
+"""The panel of splats: import, export, display, filters."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..declarations import Nodes, Operators, Panels
+from ..scene.splat_edit import FILTERS
+from .operators import is_splat
+from .panels import ViewPanel
+
+
+class GS_DIFFUSION_PT_splat(ViewPanel, bpy.types.Panel):
+    """Splats: import, export, display, and what is left out of them"""
+
+    bl_idname = Panels.SPLAT
+    bl_label = "Splat"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Import always; the rest for a splat."""
+        layout = self.layout
+        layout.operator(Operators.IMPORT_SPLAT, icon="IMPORT")
+        item = context.active_object
+        if not is_splat(item):
+            layout.label(text="The active object is no splat", icon="INFO")
+            return
+        layout.label(text=f"{len(item.data.vertices):,} splats", icon="POINTCLOUD_DATA")
+        layout.operator(Operators.EXPORT_SPLAT, icon="EXPORT")
+        layout.operator(Operators.APPLY_SPLAT, icon="ORIENTATION_GLOBAL")
+        layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "viewport", text="In the Viewport")
+        layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "render", text="In Renders")
+        modifier = item.modifiers.get(Nodes.FILTER)
+        if modifier is None or modifier.node_group is None:
+            layout.operator(Operators.FILTER_SPLAT, icon="FILTER")
+            return
+        layout.use_property_split = True
+        for socket in modifier.node_group.interface.items_tree:
+            if socket.name == FILTERS[2]:
+                layout.prop_search(
+                    modifier, f'["{socket.identifier}"]', bpy.data, "objects", text=socket.name
+                )
+            elif socket.name in FILTERS:
+                layout.prop(modifier, f'["{socket.identifier}"]', text=socket.name)
+
+
+CLASSES = (GS_DIFFUSION_PT_splat,)
