@@ -85,6 +85,7 @@ def _train(tools: Any, add: AddSetting) -> None:
     )
     train.add_argument(
         "--preset",
+        dest="splat_preset",  # not the diffusion's presets, a setting of that name
         choices=tuple(PRESETS),
         default="default",
         help="300, 1000 or 3000 steps with fitting sizes; options beside it win",

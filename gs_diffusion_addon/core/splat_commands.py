@@ -32,7 +32,7 @@ _FILES = ("file", "data", "points", "transforms", "out")
 
 def settings_of(parsed: argparse.Namespace, given: Mapping[str, Any]) -> Settings:
     """Defaults, then the preset, then what the command line says."""
-    return from_json({**PRESETS[getattr(parsed, "preset", "default")], **given})
+    return from_json({**PRESETS[getattr(parsed, "splat_preset", "default")], **given})
 
 
 def command(parsed: argparse.Namespace, given: Mapping[str, Any]) -> int:

@@ -21,7 +21,7 @@ from .properties import NOT_SHOWN, as_settings
 from .runs import is_working, row, runs, selected
 from .text import draw_text
 
-ELSEWHERE = ("prompt", "objects", "iterations", "preset", *NOT_SHOWN)
+ELSEWHERE = ("prompt", "objects", "iterations", *NOT_SHOWN)
 """Settings that the main panel shows in a way of its own, or not at all."""
 
 SHOWN_KEYS = 12
@@ -234,7 +234,7 @@ class GS_DIFFUSION_PT_train(StagePanel, bpy.types.Panel):
 
     bl_idname = Panels.TRAIN
     bl_label = "Train"
-    groups = ("train", "run", "machine")
+    groups = ("train", "trainers", "run", "machine")
     stage = "train"
 
     def draw(self, context: bpy.types.Context) -> None:
