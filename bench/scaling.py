@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.kernel import surface
 from gs_diffusion_addon.core.cameras import Camera, look_at
-from gs_diffusion_addon.engine.render import render
 from gs_diffusion_addon.engine.splat.backends import builtin, warm_up
 from gs_diffusion_addon.engine.splat.dataset import Dataset, Picture, World
+from gs_diffusion_addon.engine.splat.drawing import render
 from gs_diffusion_addon.engine.splat.initialize import from_points
 from gs_diffusion_addon.engine.splat.training import Recipe, train
 

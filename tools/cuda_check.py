@@ -129,7 +129,7 @@ def judge(run: Run, splats: Splats) -> tuple[float, float]:
     the centers of the splat's silhouette and the frame's, in pixels: its world frame's test.
     """
     from gs_diffusion_addon.engine.images import over, read_rgba
-    from gs_diffusion_addon.engine.render import draw_on_black, drawable
+    from gs_diffusion_addon.engine.splat.drawing import draw_on_black, drawable
 
     usable, scores, offsets = drawable(splats), [], []
     for frame in read_transforms(run.gs / "transforms_test.json"):

@@ -11,7 +11,7 @@ from gs_diffusion_addon.core.cameras import Camera, look_at
 from gs_diffusion_addon.core.dataset import Frame, write_transforms
 from gs_diffusion_addon.core.ply import Points, Splats, write_points
 from gs_diffusion_addon.engine.images import write_png
-from gs_diffusion_addon.engine.render import render
+from gs_diffusion_addon.engine.splat.drawing import render
 from gs_diffusion_addon.engine.splat.rasterizer import View
 
 

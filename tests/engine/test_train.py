@@ -22,10 +22,10 @@ from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine import render as render_stage
 from gs_diffusion_addon.engine import train as train_stage
 from gs_diffusion_addon.engine.images import over, read_rgba
-from gs_diffusion_addon.engine.render import draw_on_black, render
 from gs_diffusion_addon.engine.splat import training
 from gs_diffusion_addon.engine.splat.backends import builtin, plain
 from gs_diffusion_addon.engine.splat.dataset import Dataset, load
+from gs_diffusion_addon.engine.splat.drawing import draw_on_black, drawable, render
 from gs_diffusion_addon.engine.splat.initialize import from_points
 from gs_diffusion_addon.engine.splat.loss import psnr
 from gs_diffusion_addon.engine.splat.training import Recipe, train
@@ -339,5 +339,5 @@ def test_an_infinite_opacity_renders():
     from gs_diffusion_addon.core.cameras import Camera, look_at
 
     camera = Camera(32, 24, 30, 30, 16, 12, look_at((0, -4, 0), (0, 0, 0)))
-    pixels = render(render_stage.drawable(splats), camera)
+    pixels = render(drawable(splats), camera)
     assert pixels[..., 3].max() > 200

@@ -20,11 +20,11 @@ from ...core.run import file_digest, read_json, write_json
 from ...core.settings import Settings
 from ...core.splat_tools import visible
 from ..images import size_of, write_png
-from ..render import draw_on_black, drawable, localized, render
 from . import checkpoint
 from .api import recipe_of
 from .backends import Backend, processor
 from .dataset import Dataset, Picture, load_any, picture_path
+from .drawing import draw_on_black, drawable, localized, render
 from .harmonics import C0
 from .initialize import from_points, from_silhouettes
 from .loss import psnr, ssim_map

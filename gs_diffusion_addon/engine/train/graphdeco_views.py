@@ -11,7 +11,6 @@ import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,10 +19,9 @@ from ...core.ply import Splats
 from ...core.programs import help_of, known, options_of
 from ...core.run import Run, atomic, write_json
 from ..images import read_rgb
+from ..splat.drawing import draw_on_black, drawable
 from . import external, layouts, printed
-
-if TYPE_CHECKING:
-    from .graphdeco import Job
+from .graphdeco_job import Job
 
 AGREE = 25.0
 """dB between graphdeco's picture and ours of the same splat, below which something is off."""
@@ -138,8 +136,6 @@ def _compare(
     If not, the axes, the principal point or the conventions of one of them differ, which no loss
     would show.
     """
-    from ..render import draw_on_black, drawable
-
     every = max(1, len(frames) // 4)
     scores = {}
     for framed, path in list(zip(frames, pictures, strict=True))[::every][:4]:
