@@ -1,11 +1,10 @@
-"""Answers recorded from the real server, where the checkout has them, are understood."""
+"""Answers recorded from the real server (tests/recorded/) are understood."""
 
 from __future__ import annotations
 
 import base64
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,7 @@ from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111_errors import NanFault, fault
 from gs_diffusion_addon.core.errors import MissingError, StageError
 
-BESIDE = Path(__file__).resolve().parents[3] / "shared" / "facts" / "a1111_fixtures"
-RECORDED = Path(os.environ.get("GSD_RECORDED", BESIDE))
-
-pytestmark = pytest.mark.skipif(not RECORDED.is_dir(), reason="needs the recorded answers")
+RECORDED = Path(__file__).resolve().parents[1] / "recorded" / "a1111"
 
 
 def recorded(name: str) -> Any:
