@@ -20,7 +20,7 @@ import requests
 
 from . import a1111_flavours as flavours
 from . import a1111_wire as wire
-from .a1111_errors import LostAnswer, NanFault
+from .a1111_errors import LostAnswer, NanFault, PassingFault
 from .a1111_lists import AUTH_VARIABLE, CONNECT_SECONDS, LIST_SECONDS, Connection
 from .a1111_network import listens
 from .a1111_wire import Answer, Job, Pulse
@@ -105,7 +105,7 @@ class Client(Connection):
                 data = self._work(body, task)
             except (LostAnswer, MissingError) as problem:
                 if isinstance(problem, MissingError) and not self._away():
-                    raise
+                    raise PassingFault(str(problem)) from None
                 data = self._ask_again(body, task, problem, warn)
             finally:
                 self._task = ""
@@ -130,7 +130,8 @@ class Client(Connection):
         """The same request once more, which gives the same picture, once nothing runs there."""
         try:
             if self._away():
-                self._wait_for_return(warn)
+                begun = isinstance(problem, LostAnswer)
+                self._wait_for_return("in the middle of" if begun else "before", warn)
             elif not self.flavour().progress:
                 raise StageError(
                     f"{problem} A {self.flavour().name} server does not tell whether it still "
@@ -153,7 +154,7 @@ class Client(Connection):
     def _away(self) -> bool:
         return not listens(*self._place())
 
-    def _wait_for_return(self, warn: Warn | None) -> None:
+    def _wait_for_return(self, when: str, warn: Warn | None) -> None:
         """Until a server that went away is back with its model; raises MissingError.
 
         Looks at the TCP port alone, and gives the server a moment after that: A1111 dies of a
@@ -161,7 +162,7 @@ class Client(Connection):
         """
         if warn and self.patience > 0:
             warn(
-                f"The server at {self.address} went away in the middle of a picture. Waiting up to "
+                f"The server at {self.address} went away {when} a picture. Waiting up to "
                 f"{self.patience:g} s for it to come back."
             )
         end = time.monotonic() + self.patience

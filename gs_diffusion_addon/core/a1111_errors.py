@@ -19,6 +19,10 @@ class NanFault(StageError):
     """The network produced NaNs; another seed may do."""
 
 
+class PassingFault(MissingError):
+    """The server is there but could not do this one picture; it may well do the next."""
+
+
 class LostAnswer(StageError):
     """The connection broke or a proxy gave up; the server may still be working."""
 

@@ -46,6 +46,8 @@ def diagnosis(
         return MissingError(
             f"The server at {address} wants TLS; write https:// instead of http:// in --server."
         )
+    if any("IncompleteRead" in str(c) for c in causes):
+        return LostAnswer(f"The server at {address} broke off in the middle of its answer.")
     if method == "POST":
         return LostAnswer(f"The server at {address} closed the connection.")
     return MissingError(f"{address} closes the connection without an answer; check --server.")

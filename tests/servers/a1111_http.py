@@ -15,6 +15,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or each answer waits 40 ms for the client's ACK
     server_owner: Any  # the A1111Server
+    hang_up = ""  # "refuse": close the connection after this answer, "torn": amid it
 
     def do_GET(self) -> None:
         self.respond("GET", None)
@@ -33,6 +34,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             self.check_auth(owner)
             found = owner.answer(method, self.path, body)
+            if self.path.endswith("img2img") and owner.hang_up:
+                self.hang_up, owner.hang_up = owner.hang_up, ""
             empty = owner.flavour == "sdnext" and found is None
             self.send(204 if empty else 200, "" if empty else found)
         except HTTPError as error:
@@ -61,7 +64,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
+            if self.hang_up:
+                self.send_header("Connection", "close")
             self.end_headers()
+            if self.hang_up == "torn":
+                self.wfile.write(data[: len(data) // 2])
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
             self.wfile.write(data)
         except OSError:
             self.close_connection = True  # the client is gone; the job was done all the same

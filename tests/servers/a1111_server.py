@@ -13,11 +13,14 @@ In tests: ``with A1111Server(faults=["nan"]) as server: … server.address``. By
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +42,7 @@ from tests.servers.a1111_http import Handler
 from tests.servers.a1111_work import work
 from tests.servers.pictures import decode, restyle
 
-GOOD = ("ok", "slow", "jpeg", "webp", "grid")  # faults whose picture is good all the same
+GOOD = ("ok", "slow", "jpeg", "webp", "grid", "refuse")  # faults whose picture is good all the same
 
 Artist = Callable[[np.ndarray, str, int, float], np.ndarray]
 Routes = dict[str, dict[str, Callable[[Any], Any]]]
@@ -52,9 +55,10 @@ class A1111Server:
     of FLAVOURS. ``auth`` "user:password" guards /sdapi; ``api`` False is a server without --api;
     ``webui`` False one with --nowebui; ``models`` the checkpoints; ``schedulers`` False a server
     before 1.9, whose sampler names are combined; ``controlnet`` its ControlNet models or None
-    without the extension; ``units`` how many units it heeds. ``requests`` records (method, path,
-    body) of everything asked; ``jobs`` the img2img bodies that were worked on; ``delivered`` the
-    init images whose good picture was sent.
+    without the extension; ``units`` how many units it heeds; ``away`` the seconds after which a
+    server that went is back; ``record`` a file that gets one JSON line a delivered page.
+    ``requests`` records (method, path, body) of everything asked; ``jobs`` the img2img bodies that
+    were worked on; ``delivered`` the init images whose good picture was sent.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class A1111Server:
         vaes: Iterable[str] = ("ft-mse.safetensors",),
         seconds_per_step: float = 0.0,
         seconds_per_page: float = 0.0,
+        away: float = 0.4,
+        record: Path | None = None,
         artist: Artist = restyle,
         port: int = 0,
         tls: ssl.SSLContext | None = None,
@@ -89,6 +95,7 @@ class A1111Server:
         self.vae = "Automatic"
         self.stuck_model = False
         self.seconds_per_step, self.seconds_per_page = seconds_per_step, seconds_per_page
+        self.away, self.hang_up, self.record = away, "", record
         self.artist = artist
         self.requests: list[tuple[str, str, Any]] = []
         self.jobs: list[dict[str, Any]] = []
@@ -290,11 +297,20 @@ class A1111Server:
                 found = work(self, body, picture, fault)
                 if fault in GOOD:
                     self.delivered.append(body["init_images"][0])
+                    self.write_down(fault, body)
+                self.hang_up = fault if fault in ("refuse", "torn") else ""
                 return found
             finally:
                 self.active = ""
                 self.finished.append(task)
                 self.state.update(job="", job_count=0)  # 'interrupted' stays, as on the real one
+
+    def write_down(self, fault: str, body: Any) -> None:
+        """One line about a delivered page, for those who started this program as a child."""
+        if self.record:
+            page = hashlib.sha256(body["init_images"][0].encode()).hexdigest()
+            with self.record.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"page": page, "fault": fault}) + "\n")
 
     def validate(self, body: Any) -> None:
         """What the flavour refuses at once."""
@@ -332,11 +348,13 @@ def main() -> None:
     parser.add_argument("--auth", default="", help="user:password")
     parser.add_argument("--seconds-per-step", type=float, default=0.05)
     parser.add_argument("--nowebui", action="store_true")
+    parser.add_argument("--away", type=float, default=0.4, help="seconds for die_back and refuse")
+    parser.add_argument("--record", type=Path, help="file that gets one JSON line a page")
     parsed = parser.parse_args()
     with A1111Server(
         [f for f in parsed.faults.split(",") if f],
         auth=parsed.auth, webui=not parsed.nowebui, port=parsed.port,
-        seconds_per_step=parsed.seconds_per_step,
+        seconds_per_step=parsed.seconds_per_step, away=parsed.away, record=parsed.record,
     ) as server:  # fmt: skip
         print(f"Listening at {server.address}; Ctrl-C ends.", flush=True)
         try:

@@ -19,8 +19,6 @@ from tests.servers.a1111_data import (
 )
 from tests.servers.pictures import decode, encode, fit
 
-BACK_AFTER = 0.4  # seconds a server stays away that dies and comes back
-
 BEFORE = {
     "oom": server_exception(
         "OutOfMemoryError", "CUDA out of memory. Tried to allocate 9.00 GiB (GPU 0; 8 GiB)"
@@ -47,11 +45,12 @@ def work(server: Any, body: Any, picture: np.ndarray, fault: str) -> Any:
     if refiner and not server.find_model(refiner):
         raise server_exception("Exception", f"Could not find checkpoint with name {refiner}")
     share = run_steps(server, body, fault)
-    if fault in ("die", "die_back"):
+    if fault in ("die", "die_back", "refuse"):
         server.stop()
-        if fault == "die_back":
-            threading.Timer(BACK_AFTER, server.start).start()
-        raise ConnectionAbortedError
+        if fault != "die":
+            threading.Timer(server.away, server.start).start()
+        if fault != "refuse":
+            raise ConnectionAbortedError
     if fault == "reset":
         raise ConnectionAbortedError
     if fault == "html504":

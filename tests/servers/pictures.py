@@ -60,7 +60,8 @@ def encode(pixels: np.ndarray, kind: str, parameters: str) -> bytes:
     """(H, W, 3) uint8 as PNG with the parameters as text, or as JPEG or WebP (with Pillow)."""
     if kind != "png":
         target = io.BytesIO()
-        Image.fromarray(pixels).save(target, format=kind.upper(), quality=95)
+        lossless = {"lossless": True} if kind == "webp" else {"quality": 95}
+        Image.fromarray(pixels).save(target, format=kind.upper(), **lossless)
         return target.getvalue()
     height, width = pixels.shape[:2]
     rows = np.hstack([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)])

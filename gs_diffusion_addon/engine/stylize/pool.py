@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ...core.a1111_errors import PassingFault
 from ...core.errors import GsdError, Interrupted, MissingError, StageError
 from .backend import Stylizer
 
@@ -86,7 +87,9 @@ class Pool:
             try:
                 task.work(stylizer)
             except MissingError as error:
-                if self._gone(task, error, stylizer):
+                if isinstance(error, PassingFault) and self._alive == 1:
+                    self._failed(task, error)
+                elif self._gone(task, error, stylizer):
                     return
             except StageError as error:
                 self._failed(task, error)
