@@ -1,14 +1,16 @@
 """Consistency, sharpness, seams and cost of propagation, measured on run folders.
 
-    .venv-worker/bin/python bench/propagation.py [--patches] RUN_DIR...
+    .venv-worker/bin/python bench/propagation.py [--patches] [--splats FOLDER] RUN_DIR...
 
 A run folder needs its turntable and keyframes, and for the comparison every frame restyled on its
 own (``run --until stylize --compare-independent yes``). For each folder, on ring 0: the warp errors
 of the unstyled render, of every frame restyled on its own, and of each way to weave the keys into
 one surface; sharpness over the keys' own; contrast of seams over their neighborhood; processor
-seconds, single-threaded. ``--patches`` adds patch synthesis with cross-fade, on every third frame
-(about two minutes). If a folder has a trained splat, its figures are repeated from metrics.json.
-The last line is one JSON object.
+seconds, single-threaded, holes filled, without reading and writing files. ``--patches`` adds patch
+synthesis with cross-fade, on every third frame (about two minutes). ``--splats`` propagates every
+frame anew in FOLDER, by ``reproject`` and by patch synthesis with cross-fade, trains a splat on
+each, and compares its renders with its own held-out frames (about fifteen minutes; what is there is
+kept, so the same command goes on). The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -26,20 +28,37 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from gs_diffusion_addon.core.dataset import Frame
 from gs_diffusion_addon.core.errors import GsdError
 from gs_diffusion_addon.core.orbit import plan_keys
-from gs_diffusion_addon.core.run import Run, read_json, read_manifest, run_settings
+from gs_diffusion_addon.core.run import Run, read_manifest, run_settings
 from gs_diffusion_addon.core.settings import Settings
-from gs_diffusion_addon.engine import metrics
-from gs_diffusion_addon.engine.guides import cameras, interior
+from gs_diffusion_addon.engine import dataset, metrics, propagate, render, train
+from gs_diffusion_addon.engine.guides import View, cameras, interior
 from gs_diffusion_addon.engine.images import BLACK, over, read_rgba, to_bytes
 from gs_diffusion_addon.engine.measures import seam_contrast, sharpness, warp_error
 from gs_diffusion_addon.engine.parallel import thread_count
-from gs_diffusion_addon.engine.propagate import Painted, finish, patchmatch, read_key, rows
-from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject, warm_up
+from gs_diffusion_addon.engine.propagate import (
+    Painted,
+    finish,
+    guidance,
+    holes,
+    patchmatch,
+    read_key,
+    rows,
+)
+from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject
 
 MODES = ("soft", "hard", "hidden")
 LAGS = ("1", "key_gap", "60deg", "loop")
+SPLATS = {  # what splats are trained on, as settings of the propagate stage
+    "reproject": {"propagator": "reproject", "seams": "hidden"},
+    "patches + crossfade": {
+        "propagator": "patchmatch",
+        "patch_start": "plain",
+        "blending": "crossfade",
+    },
+}
 THIRD = 3  # patch synthesis is measured on every third frame; the lags below 3 fall out
 
 
@@ -96,9 +115,9 @@ class Scene:
         return {k: to_bytes(over(read_rgba(p), BLACK)) for k, p in paths.items() if p.is_file()}
 
 
-def measure_run(root: Path, iteration: int, patches: bool) -> dict[str, Any]:
+def measure_run(root: Path, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of one run folder."""
-    scene = Scene.of(root, iteration)
+    scene = Scene.of(root, options.iteration)
     run = scene.run
     table: dict[str, dict[str, Any]] = {}
     for name, place in (
@@ -111,7 +130,7 @@ def measure_run(root: Path, iteration: int, patches: bool) -> dict[str, Any]:
             table[name]["sharpness"] = scene.crispness(pictures.get)
     for mode in MODES:
         table[f"reproject {mode}"] = woven(scene, mode)
-    if patches:
+    if options.patches:
         for start in ("reproject", "plain"):
             table[f"patches ({start}) + crossfade"] = patched(scene, start)
     alone = table.get("each on its own")
@@ -127,9 +146,11 @@ def measure_run(root: Path, iteration: int, patches: bool) -> dict[str, Any]:
         "keys": len(scene.keys),
         "methods": table,
     }
-    if run.metrics.is_file():
-        known = read_json(run.metrics)
-        found["splat"] = {k: known[k] for k in ("psnr_test", "psnr_test_object", "sharpness")}
+    if options.splats:
+        found["splats"] = {
+            name: trained(scene, options, name.split()[0], changes)
+            for name, changes in SPLATS.items()
+        }
     return found
 
 
@@ -137,9 +158,21 @@ def woven(scene: Scene, mode: str) -> dict[str, Any]:
     """One way to weave: warp errors, sharpness, seams, cost."""
     views = [scene.circle.views[k] for k in scene.keys]
     colors = np.stack([scene.key(k) for k in scene.keys])
-    warm_up(KeySet.of(views, colors, mode))  # compiles
+    middle, size = guidance.extent(views)
+    by_number = {f.frame: v for f, v in zip(scene.circle.frames, scene.circle.views, strict=True)}
+
+    def guides(frame: Frame, view: View, style: np.ndarray) -> np.ndarray:
+        color = guidance.unstyled(scene.run, frame.frame)
+        return guidance.stacked(color, view, style, middle, size)
+
+    def solved() -> KeySet:
+        keys = KeySet.of(views, colors, mode, scene.settings.sharpness)
+        frames = scene.circle.frames
+        return holes.filled(keys, frames, lambda f: by_number[f.frame], guides, 1)
+
+    reproject(views[0], solved())  # compiles
     start = time.process_time()
-    keys = KeySet.of(views, colors, mode, scene.settings.sharpness)
+    keys = solved()
     solve = time.process_time() - start
     pictures, seams, spent, coverage = {}, [], [0.0, 0.0], []
     for k, view in enumerate(scene.circle.views):
@@ -150,7 +183,7 @@ def woven(scene: Scene, mode: str) -> dict[str, Any]:
         pictures[k] = np.ascontiguousarray(finish(Painted(color, label >= 0), alpha)[..., :3])
         marks.append(time.process_time())
         spent = [spent[i] + marks[i + 1] - marks[i] for i in (0, 1)]
-        coverage.append(float((label >= 0)[view.mask].mean()))
+        coverage.append(float(((label >= 0) & (label < len(views)))[view.mask].mean()))
         seams.append(seam_contrast(pictures[k], label, interior(view, metrics.RIM)))
     count = len(pictures)
     across, beside = np.mean(seams, axis=0)
@@ -169,7 +202,7 @@ def patched(scene: Scene, start: str) -> dict[str, Any]:
     """Patch synthesis from the two nearest keys, cross-faded."""
     settings = dataclasses.replace(scene.settings, patch_start=start, blending="crossfade")
     frames, views = scene.circle.frames, scene.circle.views
-    middle, size = patchmatch.extent(views[::6])
+    middle, size = guidance.extent(views[::6])
     places = rows.places(settings, list(frames))
 
     def guides(k: int, style: np.ndarray) -> patchmatch.Guided:
@@ -196,6 +229,54 @@ def patched(scene: Scene, start: str) -> dict[str, Any]:
     }
 
 
+def trained(
+    scene: Scene, options: argparse.Namespace, name: str, changes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A splat trained on all frames as ``changes`` has them propagated: held-out quality inside
+    the silhouette, and sharpness over the keys' own.
+    """
+    source = scene.run
+    run = Run(options.splats.resolve() / source.root.name / name, source.iteration)
+    for place in (source.train_main, source.guides, source.transforms_main, source.keys):
+        link = run.root / place.relative_to(source.root)
+        if not link.exists():
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(place)
+    settings = dataclasses.replace(
+        scene.settings,
+        **changes,
+        trainer="builtin",
+        train_steps=options.train_steps,
+        splats=options.start_splats,
+        max_splats=options.max_splats,
+    )
+
+    def quiet(event: str, **fields: Any) -> None:
+        if event in ("phase", "warning"):
+            print(f"    {name}: {fields['message']}", flush=True)
+
+    spent: dict[str, float] = {}
+    for stage in (propagate, dataset, train, render):
+        began = time.process_time()
+        stage.run_stage(run, settings, quiet)
+        spent[stage.__name__.rpartition(".")[2]] = round(time.process_time() - began, 1)
+    threads = thread_count(settings)
+    frames = cameras(run)
+    quality = metrics.held_out(run, settings, frames, threads)["all"]
+    looks = metrics.appearance(run, settings, frames, scene.circle, threads)
+    warp = metrics.warp_table(run, scene.circle, metrics.key_gap(settings, len(frames)), threads)
+    return {
+        "psnr_object": quality["psnr_object"],
+        "psnr": quality["psnr"],
+        "held_out": quality["frames"],
+        "sharpness": looks["sharpness"]["splat_over_keys"],
+        "frames_sharpness": looks["sharpness"]["propagated_over_keys"],
+        "warp_60deg": {k: warp[k]["60deg"]["raw"] for k in ("propagated", "splat")},
+        "splats": metrics.splat_count(run.splat),
+        "cpu_seconds": spent,
+    }
+
+
 def show(found: dict[str, Any]) -> None:
     """Print the figures as a table."""
     print(
@@ -210,12 +291,10 @@ def show(found: dict[str, Any]) -> None:
         digits = (2, 2, 2, 2, 1, 3, 3, 4)
         text = ["-" if c is None else f"{c:.{d}f}" for c, d in zip(cells, digits, strict=True)]
         print(f"  {name:30}" + "".join(f"{t:>10}" for t in text))
-    if "splat" in found:
-        splat = found["splat"]
+    for name, row in found.get("splats", {}).items():
         print(
-            f"  splat: held-out PSNR {splat['psnr_test']:.2f} dB, inside the silhouette "
-            f"{splat['psnr_test_object']:.2f}; sharpness over the keys' "
-            f"{splat['sharpness']['splat_over_keys']:.3f}"
+            f"  splat on {name:21} {row['psnr_object']:.2f} dB inside the silhouette of "
+            f"{row['held_out']} held-out frames; sharpness over the keys' {row['sharpness']:.3f}"
         )
 
 
@@ -225,11 +304,15 @@ def main() -> int:
     parser.add_argument("runs", nargs="*", type=Path, help="run folders")
     parser.add_argument("--iteration", type=int, default=1, help="iteration (default: 1)")
     parser.add_argument("--patches", action="store_true", help="patch synthesis as well (slow)")
+    parser.add_argument("--splats", type=Path, metavar="FOLDER", help="train splats (slower)")
+    parser.add_argument("--train-steps", type=int, default=1000, help="default: 1000")
+    parser.add_argument("--start-splats", type=int, default=30000, help="default: 30000")
+    parser.add_argument("--max-splats", type=int, default=60000, help="default: 60000")
     arguments = parser.parse_args()
     results = []
     try:
         for root in arguments.runs:
-            found = measure_run(root.resolve(), arguments.iteration, arguments.patches)
+            found = measure_run(root.resolve(), arguments)
             show(found)
             results.append(found)
     except GsdError as error:

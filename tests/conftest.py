@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import sys
 
+import hypothesis
 import pytest
+
+# A loaded machine must not fail a test: no example has a deadline.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 STATUS = pytest.StashKey[int]()
 

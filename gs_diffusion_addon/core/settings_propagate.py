@@ -43,6 +43,13 @@ class PropagateSettings:
         high=64.0,
         advanced=True,
     )
+    holes: str = _knob(
+        "patches",
+        "how reproject paints what no keyframe sees: patches paints it once, out of pieces of the "
+        "surface around it, for all frames; smooth blurs the colors around it into it",
+        choices=("patches", "smooth"),
+        advanced=True,
+    )
     blending: str = _knob(
         "crossfade",
         "how the frames that two keyframes gave are put together by patchmatch and EbSynth: "

@@ -12,7 +12,7 @@ from gs_diffusion_addon.core.settings import Ring
 from gs_diffusion_addon.engine import propagate
 from gs_diffusion_addon.engine.guides import interior
 from gs_diffusion_addon.engine.images import read_rgba, to_bytes, write_png
-from gs_diffusion_addon.engine.propagate import blend, patchmatch
+from gs_diffusion_addon.engine.propagate import blend, guidance, patchmatch
 from gs_diffusion_addon.engine.propagate.synthesis import (
     AREA,
     RADIUS,
@@ -172,7 +172,7 @@ def test_correspondence_is_the_exact_motion():
         patchmatch.Guided(v, whole, empty, v.mask, np.zeros((96, 96, 3), np.uint8)) for v in views
     )
     found = patchmatch.correspondence(frame, key)
-    world = patchmatch.world(views[0])
+    world = guidance.world(views[0])
     pixels, _ = b.project(world)
     inside = interior(views[0], 6)
     error = np.abs(found[..., ::-1] + 0.5 - pixels).max(-1)[inside]

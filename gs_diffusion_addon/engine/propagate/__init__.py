@@ -56,11 +56,12 @@ class Target:
 @dataclass(frozen=True, eq=False)
 class Painted:
     """``color`` (h, w, 3) float32 of 0..1, display-referred; ``known`` (h, w) bool, where it is
-    meant.
+    meant; ``seen`` (h, w) bool, where a key shows it, if that is less.
     """
 
     color: Floats
     known: Mask
+    seen: Mask | None = None
 
 
 class Painter(Protocol):
@@ -115,7 +116,8 @@ def _paint(run: Run, painter: Painter, frame: Frame, notes: _Notes) -> Path:
     painted = painter(Target(frame, view))
     # The note comes first: a finished frame always has one, and a kill in between only paints it
     # again.
-    notes.add(frame, _coverage(painted.known, view.mask))
+    seen = painted.known if painted.seen is None else painted.seen
+    notes.add(frame, _coverage(seen, view.mask))
     write_png(path, finish(painted, alpha))
     return path
 

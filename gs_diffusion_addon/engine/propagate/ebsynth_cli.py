@@ -26,10 +26,10 @@ from ...core.events import Emit, Progress
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import View, read_view
-from ..images import BLACK, over, read_rgb, read_rgba, to_bytes, write_png
+from ..images import read_rgb, to_bytes, write_png
 from ..parallel import in_order, thread_count
 from . import Painted, Painter, Target, blend, read_key, reproject, rows
-from .patchmatch import edge_guide, extent, normal_guide, position_guide
+from .guidance import edge_guide, extent, normal_guide, position_guide, unstyled
 from .pushpull import fill
 
 WEIGHTS = {"color": 6.0, "edge": 0.5, "position": 2.0, "normal": 1.0, "last": 0.5}
@@ -143,7 +143,7 @@ class _Work:
             last_view, last = seen, read_rgb(path)
 
     def _guides(self, frame: Frame, view: View, last: Bytes) -> dict[str, Bytes]:
-        color = to_bytes(over(read_rgba(self.run.source(frame.frame)), BLACK))
+        color = unstyled(self.run, frame.frame)
         return {
             "color": color,
             "edge": np.repeat(edge_guide(color), 3, 2),

@@ -21,12 +21,11 @@ from ...core.events import Emit
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import BACKGROUND, View, read_view, relative_pose, ring
-from ..images import BLACK, over, read_rgba, to_bytes
 from ..parallel import in_order, thread_count
-from . import Painted, Painter, Target, blend, read_key, reproject, rows
-from .synthesis import Effort, stack, synthesize
+from . import Painted, Painter, Target, blend, guidance, read_key, reproject, rows
+from .guidance import extent, unstyled
+from .synthesis import Effort, synthesize
 
-WEIGHTS = {"color": 2.0, "position": 4.0, "normal": 1.0, "edge": 0.5}
 STARTED = Effort(votes=3, passes=2, levels=1, window=16)
 PLAIN = Effort(votes=3, passes=2)
 SEEN = 3.0  # pixels' world size within which two views show the same point
@@ -78,44 +77,6 @@ def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -
     return paint
 
 
-def extent(views: Sequence[View]) -> tuple[npt.NDArray[np.float64], float]:
-    """Middle and longest side of the box around all that ``views`` see, in meters."""
-    low, high = np.full(3, np.inf), np.full(3, -np.inf)
-    for view in views:
-        points = world(view)[view.mask]
-        if len(points):
-            low, high = np.minimum(low, points.min(0)), np.maximum(high, points.max(0))
-    if not np.isfinite(low).all():
-        return np.zeros(3), 1.0
-    return (low + high) / 2, max(float((high - low).max()), 1e-12)
-
-
-def world(view: View) -> npt.NDArray[np.float64]:
-    """(h, w, 3) world positions; the camera's own place where nothing is seen."""
-    h, w = view.depth.shape
-    y, x = np.mgrid[0:h, 0:w] + 0.5
-    return view.camera.unproject(np.stack([x, y], -1), np.where(view.mask, view.depth, 0))
-
-
-def position_guide(view: View, middle: npt.NDArray[np.float64], size: float) -> Bytes:
-    """(h, w, 3) uint8: the place on the model, its box mapped to 0..255; black off it."""
-    place = (world(view) - middle) / size + 0.5
-    return np.where(view.mask[..., None], to_bytes(place), 0).astype(np.uint8)
-
-
-def normal_guide(view: View) -> Bytes:
-    """(h, w, 3) uint8: the world normal mapped to 0..255; black off the model."""
-    return np.where(view.mask[..., None], to_bytes(view.normal / 2 + 0.5), 0).astype(np.uint8)
-
-
-def edge_guide(color: Bytes) -> Bytes:
-    """(h, w, 1) uint8: how much the gray picture differs from its surroundings."""
-    gray = color.astype(np.float32).mean(-1)
-    return np.clip(4 * np.abs(gray - ndimage.gaussian_filter(gray, 2)), 0, 255).astype(np.uint8)[
-        ..., None
-    ]
-
-
 def guided(
     run: Run,
     view: View,
@@ -125,16 +86,9 @@ def guided(
     size: float,
 ) -> Guided:
     """The guides of frame ``number``, cut to the model's box."""
-    color = to_bytes(over(read_rgba(run.source(number)), BLACK))
-    pictures = {
-        "color": color,
-        "position": position_guide(view, middle, size),
-        "normal": normal_guide(view),
-        "edge": edge_guide(color),
-    }
     box = _box(view.mask)
-    cut = [(pictures[name][box], weight) for name, weight in WEIGHTS.items()]
-    return Guided(view, box, stack(style[box], cut), view.mask[box], style[box])
+    whole = guidance.stacked(unstyled(run, number), view, style, middle, size)
+    return Guided(view, box, np.ascontiguousarray(whole[box]), view.mask[box], style[box])
 
 
 def _box(mask: Mask) -> tuple[slice, slice]:

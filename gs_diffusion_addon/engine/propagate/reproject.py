@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from ...core.dataset import Frame
 from ...core.errors import InputError
@@ -21,15 +20,11 @@ from ...core.events import Emit
 from ...core.orbit import plan_keys
 from ...core.run import Run
 from ...core.settings import Settings
-from ..guides import BACKGROUND, View, depth_edges, read_view, relative_pose
+from ..guides import View, depth_edges, read_view
 from ..parallel import in_order, thread_count
-from . import Painted, Painter, Target, read_key
+from . import Painted, Painter, Target, kernel, read_key
 from .weave import weave
 
-REACH = (
-    3.0  # a point is seen if a neighboring pixel of the key hits within so many pixels' world size
-)
-WRONG_SIDE = -0.25  # cosine from which on a normal is taken to point into the surface and is turned
 CRISP = 1 / 12  # of a picture's Laplacian is taken from it: the mean loss of bilinear sampling
 
 Floats = npt.NDArray[np.float32]
@@ -38,19 +33,25 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class KeySet:
-    """Keys stacked for the kernel.
+class Fills:
+    """Views in which holes were filled, and ``weight`` (K, h, w), positive where."""
 
-    ``depth`` (K, h, w); ``weight`` and ``spare`` (K, h, w), a key's share of its pixels, and its
-    share where nothing of ``weight`` is seen; ``color`` (K, h, w, 3) uint8; ``lenses`` (K, 4).
+    pictures: kernel.Pictures
+    weight: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class KeySet:
+    """Keys ready for the kernel.
+
+    ``weight`` and ``spare`` (K, h, w): a key's share of its pixels, and its share where nothing of
+    ``weight`` is seen. ``fills``: what there is for points that no key sees.
     """
 
-    views: tuple[View, ...]
-    depth: Floats
+    pictures: kernel.Pictures
     weight: Floats
     spare: Floats
-    color: Bytes
-    lenses: Floats
+    fills: Fills | None = None
 
     @classmethod
     def of(
@@ -58,27 +59,29 @@ class KeySet:
     ) -> KeySet:
         """Weave ``colors`` (K, h, w, 3) uint8 of keys of one size, see :func:`.weave.weave`."""
         woven = weave(views, colors, mode, sharpness)
-        solid = [v.mask & ~depth_edges(v.depth, v.camera.fl_x) for v in views]
-        crisp = np.stack([crispened(c, m) for c, m in zip(woven.color, solid, strict=True)])
-        return cls(
-            tuple(views),
-            np.stack([v.depth for v in views]),
-            woven.weight,
-            woven.spare,
-            crisp,
-            np.stack([v.lens for v in views]),
-        )
+        crisp = [crispened(c, solid(v)) for c, v in zip(woven.color, views, strict=True)]
+        return cls(kernel.Pictures.of(views, np.stack(crisp)), woven.weight, woven.spare)
+
+
+def solid(view: View) -> Mask:
+    """(h, w) bool: the model less the pixels at its inner silhouettes."""
+    return view.mask & ~depth_edges(view.depth, view.camera.fl_x)
 
 
 def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> Painter:
     """Load all keyframes with their geometry; raises InputError if one is missing."""
     keys = load_keys(run, settings, frames, emit)
     emit("phase", message="Compiling the kernels")
-    warm_up(keys)
+    kernel.warm_up(keys.pictures, keys.weight)
+    if settings.holes == "patches":
+        from . import holes
+
+        emit("phase", message="Filling what no keyframe sees")
+        keys = holes.complete(run, settings, frames, keys)
 
     def paint(target: Target) -> Painted:
         color, label = reproject(target.view, keys)
-        return Painted(color, label >= 0)
+        return Painted(color, label >= 0, (label >= 0) & (label < len(keys.pictures.views)))
 
     return paint
 
@@ -102,12 +105,6 @@ def load_keys(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit)
     emit("phase", message="Fitting the keyframes together on the surface")
     colors = np.stack([color for _, color in loaded])
     return KeySet.of([view for view, _ in loaded], colors, settings.seams, settings.sharpness)
-
-
-def warm_up(keys: KeySet) -> None:
-    """Have the kernel compiled (or read from numba's cache) on a one-pixel frame."""
-    one = keys.views[0]
-    reproject(View(one.camera, one.depth[:1, :1].copy(), one.normal[:1, :1].copy()), keys)
 
 
 def crispened(color: Bytes, mask: Mask) -> Bytes:
@@ -134,114 +131,23 @@ def _pairs(length: int) -> tuple[range, range]:
     return range(length - 1), range(1, length)
 
 
-def reproject(target: View, keys: KeySet) -> tuple[Floats, npt.NDArray[np.int16]]:
+def reproject(target: View, keys: KeySet) -> tuple[Floats, kernel.Labels]:
     """Color (h, w, 3) float32 of 0..1 of each pixel's surface point, and the key that counts most
-    there, (h, w) int16; -1 and black where no key sees the point or there is none.
+    there, (h, w) int16, those of filled holes counting on; -1 and black where nothing is known.
     """
-    poses = np.stack([relative_pose(target.camera, v.camera) for v in keys.views])
-    rotation = target.camera.world_to_opencv()[:3, :3].astype(np.float32)
-    color = np.zeros((*target.depth.shape, 3), np.float32)
-    label = np.full(target.depth.shape, -1, np.int16)
-    geometry = target.depth, target.normal, target.lens, rotation, keys.depth
+    canvas = painted(target, keys)
+    return canvas.color, canvas.label
+
+
+def painted(target: View, keys: KeySet, taps: int = kernel.MOST_TAPS) -> kernel.Canvas:
+    """The frame from the keys' own parts, then from whatever key sees a point, then from what was
+    filled in.
+    """
+    canvas = kernel.Canvas.blank(target.depth.shape)  # type: ignore[arg-type]
     for weight in (keys.weight, keys.spare):
-        _blend(*geometry, weight, keys.color, keys.lenses, poses, color, label)
-    return color, label
-
-
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _blend(
-    depth: Floats,
-    normal: Floats,
-    lens: Floats,
-    rotation: Floats,
-    key_depth: Floats,
-    key_weight: Floats,
-    key_color: Bytes,
-    key_lens: Floats,
-    poses: Floats,
-    color: Floats,
-    label: npt.NDArray[np.int16],
-) -> None:
-    """Paint the pixels without a label. All geometry is in the target camera's OpenCV axes.
-
-    A bilinear sample takes only those of its four pixels that hit the very surface (within REACH),
-    so neither background nor a part in front or behind bleeds in at an occluding edge; toward one,
-    where samples drop out, the key fades.
-    """
-    h, w = depth.shape
-    count, rows, columns = key_depth.shape
-    # Each key's eye in the target's axes: -R^T t.
-    eyes = np.empty((count, 3), np.float32)
-    for k in range(count):
-        for c in range(3):
-            eyes[k, c] = -(
-                poses[k, 0, c] * poses[k, 0, 3]
-                + poses[k, 1, c] * poses[k, 1, 3]
-                + poses[k, 2, c] * poses[k, 2, 3]
-            )
-    half = np.float32(0.5)
-    for y in range(h):
-        for x in range(w):
-            z = depth[y, x]
-            if z >= BACKGROUND or label[y, x] >= 0:
-                continue
-            px = (x + half - lens[2]) / lens[0] * z
-            py = (y + half - lens[3]) / lens[1] * z
-            n0, n1, n2 = normal[y, x, 0], normal[y, x, 1], normal[y, x, 2]
-            nx = rotation[0, 0] * n0 + rotation[0, 1] * n1 + rotation[0, 2] * n2
-            ny = rotation[1, 0] * n0 + rotation[1, 1] * n1 + rotation[1, 2] * n2
-            nz = rotation[2, 0] * n0 + rotation[2, 1] * n1 + rotation[2, 2] * n2
-            # Toward this camera, which does see the point. A smooth normal just beyond the
-            # silhouette is left alone: turning it would make the keys behind the model the best
-            # ones.
-            facing = -(nx * px + ny * py + nz * z) / np.sqrt(px * px + py * py + z * z)
-            if facing < WRONG_SIDE:
-                nx, ny, nz = -nx, -ny, -nz
-            offset = nx * px + ny * py + nz * z
-            red = green = blue = total = most = np.float32(0)
-            main = -1
-            for k in range(count):
-                if nx * eyes[k, 0] + ny * eyes[k, 1] + nz * eyes[k, 2] <= offset:
-                    continue
-                pose = poses[k]
-                qz = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * z + pose[2, 3]
-                if qz <= 0:
-                    continue
-                qx = pose[0, 0] * px + pose[0, 1] * py + pose[0, 2] * z + pose[0, 3]
-                qy = pose[1, 0] * px + pose[1, 1] * py + pose[1, 2] * z + pose[1, 3]
-                fx, fy, cx, cy = key_lens[k, 0], key_lens[k, 1], key_lens[k, 2], key_lens[k, 3]
-                u = fx * qx / qz + cx - half
-                v = fy * qy / qz + cy - half
-                if not (u > -1 and v > -1 and u < columns and v < rows):
-                    continue
-                i, j = int(np.floor(u)), int(np.floor(v))
-                s, t = u - np.float32(i), v - np.float32(j)
-                reach = (np.float32(REACH) * qz / min(fx, fy)) ** 2
-                own = np.float32(0)
-                for n in range(4):
-                    ii, jj = i + (n & 1), j + (n >> 1)
-                    if ii < 0 or jj < 0 or ii >= columns or jj >= rows:
-                        continue
-                    share = key_weight[k, jj, ii]
-                    if share <= 0:
-                        continue
-                    d = key_depth[k, jj, ii]
-                    dx = (ii + half - cx) / fx * d - qx
-                    dy = (jj + half - cy) / fy * d - qy
-                    if dx * dx + dy * dy + (d - qz) ** 2 > reach:
-                        continue
-                    a = (s if n & 1 else 1 - s) * (t if n & 2 else 1 - t) + np.float32(1e-6)
-                    a *= share
-                    own += a
-                    red += a * key_color[k, jj, ii, 0]
-                    green += a * key_color[k, jj, ii, 1]
-                    blue += a * key_color[k, jj, ii, 2]
-                total += own
-                if own > most:
-                    most, main = own, k
-            if total > 0:
-                label[y, x] = main
-                scale = 1 / (total * np.float32(255))
-                color[y, x, 0] = red * scale
-                color[y, x, 1] = green * scale
-                color[y, x, 2] = blue * scale
+        kernel.paint(canvas, target, keys.pictures, weight, taps)
+    if keys.fills is not None:
+        seen = canvas.label >= 0
+        kernel.paint(canvas, target, keys.fills.pictures, keys.fills.weight, taps)
+        canvas.label[(canvas.label >= 0) & ~seen] += len(keys.pictures.views)
+    return canvas

@@ -22,6 +22,7 @@ from numba import njit
 CHANNELS = 16  # 3 of color, up to 13 of guides; one full vector register of AVX-512
 RADIUS = 2  # patches are 5 x 5
 AREA = (2 * RADIUS + 1) ** 2
+NEVER = np.float32(1e20)  # the use of a patch that must not be taken
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -59,6 +60,17 @@ def stack(color: Bytes, guides: list[tuple[Bytes, float]]) -> Floats:
     return out
 
 
+@dataclass(frozen=True, eq=False)
+class Hole:
+    """What is special about filling a hole in a picture: ``around`` (h, w, 3) uint8, the colors
+    outside the mask, which patches at its rim have to continue; ``usable`` (H, W) bool, the example
+    pixels whose patches may be taken.
+    """
+
+    around: Bytes
+    usable: Mask
+
+
 def synthesize(
     style: Bytes,
     source: Floats,
@@ -67,66 +79,87 @@ def synthesize(
     effort: Effort,
     start: Ints | None = None,
     seed: int = 0,
+    hole: Hole | None = None,
 ) -> tuple[Bytes, Floats]:
     """Paint ``mask`` (h, w) of a target: colors (h, w, 3) uint8, and what each patch was off by.
 
     ``style`` (H, W, 3) and ``source`` (H, W, 16) are the example and its stack; ``target``
     (h, w, 16) has the guides, its color channels are overwritten. ``start`` (h, w, 2) int32 are
-    rows and columns in the example to begin with, on one level; without it they are drawn at random
-    and found from coarse to fine. Both pictures must be at least 5 x 5.
+    rows and columns in the example to begin with, on ``effort.levels`` levels, at least one;
+    without it they are drawn at random and found from coarse to fine. With a ``hole``, start must
+    name usable patches. Both pictures must be at least 5 x 5.
     """
-    levels = _pyramid(style, source, target, mask, effort.levels if start is None else 1)
-    found = start
-    if found is None:
-        found = _random_start(levels[0], seed)
+    most = effort.levels if start is None else max(effort.levels, 1)
+    levels = _pyramid(Level(style, source, target.copy(), mask, hole), most)
+    found = _random_start(levels[0], seed) if start is None else _coarser(start, levels)
     colors = np.zeros((*mask.shape, 3), np.uint8)
     error = np.zeros(mask.shape, np.float32)
-    for number, (example, s, t, inside) in enumerate(levels):
-        h, w = inside.shape
+    for number, level in enumerate(levels):
         if number:
-            found = _finer(found, h, w)
+            found = _finer(found, *level.inside.shape)
         found = np.ascontiguousarray(found, np.int32)
-        np.clip(found[..., 0], RADIUS, s.shape[0] - RADIUS - 1, out=found[..., 0])
-        np.clip(found[..., 1], RADIUS, s.shape[1] - RADIUS - 1, out=found[..., 1])
-        colors, error = _level(example, s, t, inside, found, effort, seed * 31 + number)
+        h, w = level.source.shape[:2]
+        np.clip(found[..., 0], RADIUS, h - RADIUS - 1, out=found[..., 0])
+        np.clip(found[..., 1], RADIUS, w - RADIUS - 1, out=found[..., 1])
+        colors, error = _level(level, found, effort, seed * 31 + number)
     return colors, error
 
 
-def _level(
-    example: Bytes, s: Floats, t: Floats, inside: Mask, found: Ints, effort: Effort, seed: int
-) -> tuple[Bytes, Floats]:
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One level of the pyramid, see :func:`synthesize`; ``inside`` is the mask."""
+
+    example: Bytes
+    source: Floats
+    target: Floats
+    inside: Mask
+    hole: Hole | None
+
+    def halved(self) -> Level:
+        """The next coarser level."""
+        inside = _halved(self.inside[..., None].astype(np.float32))[..., 0] > 0.25
+        hole = None
+        if self.hole is not None:
+            barred = ~self.hole.usable[..., None]
+            usable = _halved(barred.astype(np.float32))[..., 0] == 0
+            hole = Hole(_halved_bytes(self.hole.around), usable)
+        return Level(
+            _halved_bytes(self.example), _halved(self.source), _halved(self.target), inside, hole
+        )
+
+
+def _level(level: Level, found: Ints, effort: Effort, seed: int) -> tuple[Bytes, Floats]:
+    s, t, inside, hole = level.source, level.target, level.inside, level.hole
     scale = np.float32((1 / 3) ** 0.5)
     window = effort.window or max(s.shape[:2])
-    painted = int(inside.sum())
     # The use each source pixel would have if all were used alike.
-    even = max(painted / (s.shape[0] * s.shape[1]) * AREA, 1e-6)
+    even = max(int(inside.sum()) / (s.shape[0] * s.shape[1]) * AREA, 1e-6)
     overuse = np.float32(effort.uniformity / (AREA * even))
-    colors = _vote(example, found, inside)
+    colors = _vote(level.example, found, inside)
     error = np.zeros(inside.shape, np.float32)
     for vote in range(effort.votes):
-        t[..., :3] = colors * scale
+        shown = colors if hole is None else np.where(inside[..., None], colors, hole.around)
+        t[..., :3] = shown * scale
         _errors(s, t, found, inside, error)
         for step in range(effort.passes):
             use = _uses(found, inside, s.shape[0], s.shape[1])
+            if hole is not None:
+                use[~hole.usable] = NEVER
             number = (seed * 131 + vote) * 31 + step + 1
             _search(s, t, found, error, use, overuse, inside, step % 2 == 0, number, window)
-        colors = _vote(example, found, inside)
+        colors = _vote(level.example, found, inside)
     return colors, error
 
 
-def _pyramid(
-    style: Bytes, source: Floats, target: Floats, mask: Mask, most: int
-) -> list[tuple[Bytes, Floats, Floats, Mask]]:
-    """Levels from coarse to fine; the finest is the input itself."""
-    out = [(style, source, target.copy(), mask)]
+def _pyramid(finest: Level, most: int) -> list[Level]:
+    """Levels from coarse to fine, ``most`` of them or (0) all that fit."""
+    out = [finest]
     smallest = 4 * (2 * RADIUS + 1)
-    while (most == 0 or len(out) < most) and min(*out[-1][1].shape[:2], *mask.shape) > 0:
-        example, s, t, inside = out[-1]
-        if min(*s.shape[:2], *inside.shape) // 2 < smallest:
+    while most == 0 or len(out) < most:
+        last = out[-1]
+        if min(*last.source.shape[:2], *last.inside.shape) // 2 < smallest:
             break
-        half = _halved(inside[..., None].astype(np.float32))[..., 0] > 0.25
-        small = (_halved(example.astype(np.float32)) + 0.5).astype(np.uint8)
-        out.append((small, _halved(s), _halved(t), half))
+        out.append(last.halved())
     return out[::-1]
 
 
@@ -139,13 +172,25 @@ def _halved(picture: Floats) -> Floats:
     )
 
 
-def _random_start(level: tuple[Bytes, Floats, Floats, Mask], seed: int) -> Ints:
+def _halved_bytes(picture: Bytes) -> Bytes:
+    return (_halved(picture.astype(np.float32)) + 0.5).astype(np.uint8)
+
+
+def _random_start(level: Level, seed: int) -> Ints:
     rng = np.random.default_rng(seed)
-    rows, columns = level[1].shape[:2]
-    shape = level[3].shape
+    rows, columns = level.source.shape[:2]
+    shape = level.inside.shape
     return np.stack([rng.integers(0, rows, shape), rng.integers(0, columns, shape)], -1).astype(
         np.int32
     )
+
+
+def _coarser(start: Ints, levels: list[Level]) -> Ints:
+    """Correspondences for the coarsest level out of those for the finest."""
+    step = 2 ** (len(levels) - 1)
+    h, w = levels[0].inside.shape
+    y, x = np.arange(h) * step + step // 2, np.arange(w) * step + step // 2
+    return np.ascontiguousarray(start[y][:, x] // step)
 
 
 def _finer(found: Ints, h: int, w: int) -> Ints:

@@ -8,14 +8,17 @@ So keys agree before any propagation, with whatever stylizer.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
 from ..guides import View, feather_map
-from ..images import Bytes
-from ..propagate.direct import Key, KeySet, reproject
+from ..images import Bytes, to_bytes
+from ..propagate import kernel
+from ..propagate.reproject import crispened, solid
+from ..propagate.weave import facing
 
 SHARPNESS = 8.0  # how strongly a point takes its color from the key that faces it
 LEAST_COSINE = 0.35  # seen more obliquely than this, a surface is repainted
@@ -23,6 +26,17 @@ SOFT = 3.0  # px over which kept and repainted colors are blended, in a picture 
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Key:
+    """A finished key: its geometry, ``color`` (h, w, 3) uint8, and ``weight`` (h, w) float32 of
+    0..1, how well it shows each pixel.
+    """
+
+    view: View
+    color: Bytes
+    weight: Floats
 
 
 def order(frames: Sequence[int], views: int) -> list[int]:
@@ -49,12 +63,13 @@ def start_from(
     """
     if not keys:
         return source, np.zeros(view.depth.shape, np.float32)
-    color, weight = reproject(view, KeySet.of(keys), SHARPNESS)
-    # The kernel's weight is a sum of cos^SHARPNESS x feather, so this is a mean cosine.
-    well = (weight ** (1 / SHARPNESS) > LEAST_COSINE) & view.mask
+    pictures = kernel.Pictures.of([k.view for k in keys], np.stack([k.color for k in keys]))
+    canvas = kernel.Canvas.blank(view.depth.shape)  # type: ignore[arg-type]
+    kernel.paint(canvas, view, pictures, np.stack([k.weight for k in keys]))
+    # Weights are cos^SHARPNESS x feather and add up, so this is a mean cosine.
+    well = (canvas.total ** (1 / SHARPNESS) > LEAST_COSINE) & view.mask
     keep = _softened(well | ~_near(view.mask), view.depth.shape)
-    seen = (weight > 0)[..., None]
-    start = np.where(seen, np.clip(color * 255 + 0.5, 0, 255).astype(np.uint8), source)
+    start = np.where(canvas.label[..., None] >= 0, to_bytes(canvas.color), source)
     return start, keep
 
 
@@ -79,4 +94,5 @@ def _softened(kept: Mask, shape: tuple[int, ...]) -> Floats:
 
 def key_of(view: View, picture: Bytes) -> Key:
     """A finished key, ready to be reprojected."""
-    return Key(view, picture, feather_map(view))
+    weight = facing(view) ** np.float32(SHARPNESS) * feather_map(view)
+    return Key(view, crispened(picture, solid(view)), weight)
