@@ -87,11 +87,23 @@ PY
     fi
 fi
 
-# One test asks an independent reader that needs node; it says so where there is none.
+# Some tests ask independent programs: readers that need node, and a browser for the report. They say so
+# where there are none.
+has_browser() {
+    for name in "${GSD_CHROMIUM:-}" chromium chromium-browser google-chrome google-chrome-stable; do
+        [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
+
 case " $* " in
 *" --test "*)
     if ! command -v npm >/dev/null 2>&1 && may_install; then
-        apt_install nodejs npm || echo "node cannot be installed; one test will be skipped." >&2
+        apt_install nodejs npm || echo "node cannot be installed; the tests that need it are skipped." >&2
+    fi
+    if ! has_browser && may_install; then
+        apt_install chromium ||
+            echo "Chromium cannot be installed; the report's test in a browser is skipped." >&2
     fi
     ;;
 esac

@@ -6,9 +6,8 @@ is not there yet is left out.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,42 +16,21 @@ from ..core.events import Emit
 from ..core.orbit import plan_keys
 from ..core.run import Run, read_json, read_manifest, write_json, write_text
 from ..core.settings import Settings, parse_split
-from ..core.stages import NAMES
+from . import report_numbers
 from .guides import cameras, ring
 from .metrics import measure
 from .report_incidents import incidents
-from .report_page import (
-    Card,
-    Curve,
-    Page,
-    Section,
-    Strip,
-    StripRow,
-    WarpRow,
-    duration,
-    render,
-)
-from .report_pictures import DETAILS, Detail, picture, sprite
+from .report_page import Page, Section, Strip, StripRow, render
+from .report_pictures import DETAILS, Detail, difference, picture, sprite
 from .report_settings import command, setting_rows, versions
+from .report_viewer import Viewer, viewer
 
 LARGEST = 8_000_000  # bytes; mail and chat programs take a file of that size
+SPLATS_FOR = 100_000  # splats of the 3-D view that fit LARGEST; more make the file bigger
 STRIP_VIEWS = 8
 HELD_OUT_VIEWS = 6
-
-LAGS = {
-    "1": "next view",
-    "key_gap": "one key apart",
-    "60deg": "60° apart",
-    "loop": "across the seam",
-}
-SEQUENCE_LABELS = {
-    "source": "Unstyled render",
-    "stylized_independent": "Every frame restyled on its own",
-    "propagated": "Propagated from the keys",
-    "splat": "Renders of the splat",
-}
-
-Metrics = Mapping[str, Any]
+HEAT = "heat"
+"""Folder of an iteration's heat maps: every picture in it is shown under its name."""
 
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
@@ -67,17 +45,24 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
 
 
 def report(run: Run, settings: Settings) -> str:
-    """The HTML of the report, with pictures as good as :data:`LARGEST` allows."""
+    """The HTML of the report: at most :data:`LARGEST` bytes for each started 100,000 splats that
+    the 3-D view shows, with pictures as good as that allows.
+    """
     frames = cameras(run)
+    poster = picture(run.render(0), 640, 82)
+    view = viewer(run, range(run.iteration, 0, -1), frames, poster)
+    most = LARGEST * max(1.0, (view.shown if view else 0) / SPLATS_FOR)
     text = ""
     for detail in DETAILS:
-        text = render(_page(run, settings, frames, detail))
-        if len(text.encode("utf-8")) <= LARGEST:
+        text = render(_page(run, settings, frames, detail, view))
+        if len(text.encode("utf-8")) <= most:
             break
     return text
 
 
-def _page(run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail) -> Page:
+def _page(
+    run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail, view: Viewer | None
+) -> Page:
     manifest = read_manifest(run.root) if run.manifest.is_file() else {}
     numbers = range(1, run.iteration + 1)
     every = {k: read_json(run.at(k).metrics) for k in numbers if run.at(k).metrics.is_file()}
@@ -92,24 +77,26 @@ def _page(run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail)
         negative=settings.negative_prompt,
         note=_note(settings),
         spins=_spins(run, frames, detail),
-        cards=_cards(last),
-        warp_heads=[LAGS[lag] for lag in LAGS],
+        cards=report_numbers.cards(last),
+        warp_heads=list(report_numbers.LAGS.values()),
         warp=[
-            (f"Iteration {k}" if len(every) > 1 else "", _warp_rows(m)) for k, m in every.items()
+            (f"Iteration {k}" if len(every) > 1 else "", report_numbers.warp_rows(m))
+            for k, m in every.items()
         ],
-        warp_text=_warp_text(last),
-        curves=_curves(every),
+        warp_text=report_numbers.warp_text(last),
+        curves=report_numbers.curves(every),
         sections=[
             _section(run.at(k), settings, frames, detail)
             for k in _told(run.iteration, detail.iterations)
         ],
-        seconds=_seconds(every),
+        seconds=report_numbers.seconds(every),
         settings=setting_rows(settings, manifest),
         versions=versions(manifest),
         command=command(run, settings, manifest),
         footer=f"Written by GS Diffusion {manifest.get('version', '')}".strip() + ".",
-        quality=_quality(every),
+        quality=report_numbers.quality(every),
         incidents=incidents(run.events),
+        viewer=view,
     )
 
 
@@ -139,12 +126,16 @@ def _told(iteration: int, most: int) -> list[int]:
 
 
 def _spins(run: Run, frames: Sequence[Frame], detail: Detail) -> list[Any]:
+    """The model, the restyled frames, and the splat of every iteration, for one slider."""
     circle = [f.frame for f in ring(frames)]
-    kinds = (
+    kinds = [
         ("The model", [run.frame(k) for k in circle]),
         ("Restyled frames", [run.stylized_frame(k) for k in circle]),
-        ("The splat", [run.render(k) for k in circle]),
-    )
+    ]
+    told = sorted(_told(run.iteration, detail.iterations))
+    for k in told:
+        label = "The splat" if run.iteration == 1 else f"The splat, iteration {k}"
+        kinds.append((label, [run.at(k).render(frame) for frame in circle]))
     made = ((label, sprite(paths, detail)) for label, paths in kinds)
     return [(label, s) for label, s in made if s is not None]
 
@@ -182,6 +173,7 @@ def _section(run: Run, settings: Settings, frames: Sequence[Frame], detail: Deta
         f"{len(frames)} views.",
         strips,
         _pages(run, detail),
+        _heat(run, detail),
     )
 
 
@@ -204,6 +196,10 @@ def _strip(
         rows.append(row("Stylized keys", [run.key(k) for k in views]))
     rows.append(row("Propagated", [run.stylized_frame(k) for k in views]))
     rows.append(row("Splat", [run.render(k) for k in views]))
+    if not keyed:
+        pairs = [(run.stylized_frame(k), run.render(k)) for k in views]
+        cells = [difference(a, b, detail.thumb, detail.quality) for a, b in pairs]
+        rows.append(StripRow("Difference", cells))
     heads = [
         f"view {k}" if by_number[k].ring == 0 else f"view {k} (ring {by_number[k].ring})"
         for k in views
@@ -220,176 +216,8 @@ def _pages(run: Run, detail: Detail) -> list[Any]:
     return pairs
 
 
-# --- numbers --------------------------------------------------------------------------------------
-
-
-def _cards(metrics: Metrics) -> list[Card]:
-    def text(value: float | None, pattern: str) -> str:
-        return "" if value is None else format(value, pattern)
-
-    crisp = metrics.get("sharpness") or {}
-    seconds = metrics.get("seconds") or {}
-    count = metrics.get("splats")
-    cover = metrics.get("coverage")
-    gain = consistency_gain(metrics)
-    cards = [
-        Card(
-            text(gain, ".0f"), "×", "more consistent", "than restyling every frame, views 60° apart"
-        ),
-        Card(
-            text(metrics.get("psnr_test_object"), ".1f"),
-            "dB",
-            "PSNR, silhouette",
-            "splat on held-out views, inside the model's outline",
-        ),
-        Card(
-            text(metrics.get("psnr_test"), ".1f"),
-            "dB",
-            "PSNR, whole picture",
-            "held-out views, on black",
-        ),
-        Card(text(metrics.get("ssim_test"), ".3f"), "", "SSIM", "held-out views; 1 is identical"),
-        Card(
-            text(None if cover is None else 100 * cover, ".1f"),
-            "%",
-            "coverage",
-            "of the visible surface is seen by a key",
-        ),
-        Card(
-            text(crisp.get("propagated_over_keys"), ".2f"),
-            "",
-            "sharpness, propagated",
-            "over the keyframes' own",
-        ),
-        Card(
-            text(crisp.get("splat_over_keys"), ".2f"),
-            "",
-            "sharpness, splat",
-            "over the keyframes' own",
-        ),
-        Card(
-            text(metrics.get("silhouette_iou"), ".3f"),
-            "",
-            "silhouette",
-            "overlap of splat and model",
-        ),
-        Card(text(count, ","), "", "splats", "in the result"),
-        Card(
-            duration(sum(seconds.values())) if seconds else "",
-            "",
-            "computing time",
-            "all stages so far",
-        ),
-    ]
-    return [c for c in cards if c.value]
-
-
-def consistency_gain(metrics: Metrics) -> float | None:
-    """How many times smaller the warp error 60° apart is than of frames restyled singly."""
-    table = metrics.get("warp_error") or {}
-    alone, together = (
-        ((table.get(name) or {}).get("60deg") or {}).get("raw")
-        for name in ("stylized_independent", "propagated")
-    )
-    return alone / together if alone and together else None
-
-
-def _warp_rows(metrics: Metrics) -> list[WarpRow]:
-    rows = []
-    for name, label in SEQUENCE_LABELS.items():
-        lags = (metrics.get("warp_error") or {}).get(name)
-        if lags is None:
-            continue
-        cells = []
-        for lag in LAGS:
-            entry = lags.get(lag) or {}
-            raw, ratio = entry.get("raw"), entry.get("over_source")
-            cells.append(
-                (
-                    "–" if raw is None else significant(raw * 1e4),
-                    "" if ratio is None else significant(ratio),
-                )
-            )
-        rows.append(WarpRow(label, cells, best=name == "propagated"))
-    return rows
-
-
-def significant(value: float) -> str:
-    """Two significant digits, without exponent: 0.034, 3.4, 34, 340."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    return f"{value:.{max(0, 1 - math.floor(math.log10(abs(value))))}f}"
-
-
-def _warp_text(metrics: Metrics) -> str:
-    gain = consistency_gain(metrics)
-    if gain is None:
-        return "How much the color of a surface point changes from view to view."
-    return (
-        "How much the color of a surface point changes from view to view. Seen 60° apart, the "
-        f"propagated frames agree {significant(gain)} times better than frames restyled one by one."
-    )
-
-
-def _quality(every: Mapping[int, Metrics]) -> list[list[str]]:
-    labels = {"all": "all held-out views", "on_ring": "on ring 0", "off_ring": "off it"}
-    rows = []
-    for k, metrics in every.items():
-        for name, label in labels.items():
-            part = (metrics.get("test") or {}).get(name) or {}
-            if part.get("psnr") is None:
-                continue
-            head = f"Iteration {k}, {label}" if len(every) > 1 else label[0].upper() + label[1:]
-            rows.append(
-                [
-                    head,
-                    str(part["frames"]),
-                    f"{part['psnr']:.2f}",
-                    f"{part['psnr_object']:.2f}",
-                    f"{part['ssim']:.4f}",
-                ]
-            )
-    return rows
-
-
-def _curves(every: Mapping[int, Metrics]) -> list[Curve]:
-    """Lines over the iterations, from the second one on."""
-    if len(every) < 2:
-        return []
-
-    def warp(metrics: Metrics, name: str) -> float | None:
-        lags = (metrics.get("warp_error") or {}).get(name) or {}
-        raw = (lags.get("60deg") or {}).get("raw")
-        return None if raw is None else 1e4 * raw
-
-    rows = list(every.values())
-    curves = [
-        Curve(
-            "PSNR of held-out views inside the silhouette, dB",
-            [("splat", [m.get("psnr_test_object") for m in rows])],
-        ),
-        Curve(
-            "Warp error 60° apart, × 10⁴",
-            [(n, [warp(m, n) for m in rows]) for n in ("propagated", "splat")],
-        ),
-        Curve(
-            "Sharpness over the keyframes' own",
-            [
-                (n, [(m.get("sharpness") or {}).get(f"{n}_over_keys") for m in rows])
-                for n in ("propagated", "splat")
-            ],
-        ),
-    ]
-    return [c for c in curves if any(v is not None for _, line in c.lines for v in line)]
-
-
-def _seconds(every: Mapping[int, Metrics]) -> list[tuple[str, float]]:
-    """Label and seconds of each stage, in the order they ran."""
-    out: dict[str, float] = {}
-    for k, metrics in every.items():
-        found = metrics.get("seconds") or {}
-        for name in (n for n in NAMES if n in found and n not in ("report", "import")):
-            value = found[name]
-            label = f"{name}, iteration {k}" if len(every) > 1 and name != "turntable" else name
-            out[label] = value
-    return list(out.items())
+def _heat(run: Run, detail: Detail) -> list[Any]:
+    """(name, picture) of each heat map of the iteration."""
+    paths = sorted((run.folder / HEAT).glob("*.png"))
+    made = [(p.stem, picture(p, detail.page, detail.quality)) for p in paths]
+    return [(name.replace("_", " "), shown) for name, shown in made if shown is not None]

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .report_curves import Curve, curves
 from .report_html import Child, Html, h
 from .report_incidents import incident_list
 from .report_pictures import Picture, Sprite
+from .report_viewer import Viewer, viewer_figure, viewer_scripts
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,13 @@ class Strip:
 
 @dataclass(frozen=True)
 class Section:
-    """An iteration: its strips and its key pages before and after."""
+    """An iteration: its strips, its key pages before and after, and its named heat maps."""
 
     title: str
     text: str
     strips: Sequence[tuple[str, Strip]]
     pages: Sequence[tuple[Picture, Picture | None]]
+    heat: Sequence[tuple[str, Picture]] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -57,14 +60,6 @@ class WarpRow:
     label: str
     cells: Sequence[tuple[str, str]]
     best: bool = False
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Values over the iterations; None where one is missing."""
-
-    title: str
-    lines: Sequence[tuple[str, Sequence[float | None]]]
 
 
 @dataclass(frozen=True)
@@ -99,6 +94,7 @@ class Page:
     footer: str
     quality: Sequence[Sequence[str]] = field(default=())
     incidents: Sequence[str] = field(default=())
+    viewer: Viewer | None = None
 
 
 def render(page: Page) -> str:
@@ -120,7 +116,8 @@ def render(page: Page) -> str:
             "main",
             _stage(page.spins),
             h("div", [_card(c) for c in page.cards], class_="cards"),
-            _curves(page.curves),
+            viewer_figure(page.viewer),
+            curves(page.curves),
             [_section(s) for s in page.sections],
             _consistency(page),
             _held_out(page.quality),
@@ -130,6 +127,7 @@ def render(page: Page) -> str:
             _reproduce(page),
         ),
         h("footer", page.footer),
+        viewer_scripts(page.viewer),
         h("script", script),
     )
     return "<!doctype html>\n" + h("html", head, body, lang="en") + "\n"
@@ -196,6 +194,10 @@ def _section(section: Section) -> list[Child]:
     if section.pages:
         out.append(h("h3", "Keyframe pages, as sent to the stylizer and as they came back"))
         out += [_pages(before, after) for before, after in section.pages]
+    if section.heat:
+        out.append(h("h3", "Heat maps"))
+        maps = [h("figure", _image(p, name), h("figcaption", name)) for name, p in section.heat]
+        out.append(h("div", maps, class_="pages"))
     return out
 
 
@@ -279,52 +281,6 @@ def _held_out(rows: Sequence[Sequence[str]]) -> list[Child]:
         ),
         h("div", table, class_="scroll"),
     ]
-
-
-def _curves(curves: Sequence[Curve]) -> Child:
-    if not curves:
-        return None
-    return [
-        h("h2", "Over the iterations"),
-        h(
-            "div",
-            [h("figure", _plot(c), h("figcaption", c.title)) for c in curves],
-            class_="curves",
-        ),
-    ]
-
-
-def _plot(curve: Curve) -> Html:
-    """Line chart as SVG, iterations from 1 along x."""
-    values = [v for _, line in curve.lines for v in line if v is not None]
-    low, high = min(values), max(values)
-    # A margin of the value itself, too, so that a hair's breadth does not look like a cliff.
-    pad = max((high - low) * 0.12, abs(high) * 0.03) or 1.0
-    low, high = low - pad, high + pad
-    count = max(len(line) for _, line in curve.lines)
-
-    def at(k: int, value: float) -> tuple[float, float]:
-        x = 46 + 250 * (k / max(count - 1, 1))
-        return round(x, 1), round(12 + 118 * (1 - (value - low) / (high - low)), 1)
-
-    parts: list[Child] = []
-    for value in (low, high):
-        y = at(0, value)[1]
-        parts.append(h("line", x1=46, x2=296, y1=str(y), y2=str(y)))
-        parts.append(h("text", f"{value:.3g}", x=40, y=str(y + 4), text_anchor="end"))
-    parts += [
-        h("text", str(k + 1), x=str(at(k, low)[0]), y=148, text_anchor="middle")
-        for k in range(count)
-    ]
-    for color, (label, line) in zip(("one", "two"), curve.lines, strict=False):
-        dots = [at(k, v) for k, v in enumerate(line) if v is not None]
-        points = " ".join(f"{x},{y}" for x, y in dots)
-        parts.append(h("polyline", points=points, class_=color))
-        parts += [h("circle", cx=str(x), cy=str(y), r=3, class_=color) for x, y in dots]
-        if dots and len(curve.lines) > 1:
-            x, y = dots[-1]
-            parts.append(h("text", label, x=str(x), y=str(y - 8), text_anchor="end"))
-    return h("svg", parts, viewBox="0 0 312 154", role="img", aria_label=curve.title)
 
 
 def _bars(seconds: Sequence[tuple[str, float]]) -> list[Child]:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ..core.errors import InputError
@@ -36,6 +37,13 @@ DETAILS = (
     Detail(thumb=220, page=720, spin=340, turns=36, quality=74, iterations=5),
     Detail(thumb=160, page=480, spin=240, turns=24, quality=65, iterations=3),
     Detail(thumb=96, page=320, spin=160, turns=16, quality=50, iterations=2),
+)
+
+
+FULL_DIFFERENCE = 0.25
+# Five colors of matplotlib's "inferno", whose lightness grows evenly.
+HEAT_COLORS = np.array(
+    [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32
 )
 
 
@@ -85,6 +93,27 @@ def sprite(paths: Sequence[Path], detail: Detail) -> Sprite | None:
         place = (k % columns * width, k // columns * height)
         sheet.paste(cell.resize((width, height)).convert("RGBA"), place)
     return Sprite(_uri(sheet, detail.quality), columns, rows, count, width, height)
+
+
+def difference(first: Path, second: Path, side: int, quality: int) -> Picture | None:
+    """Where two pictures differ, as a heat map: transparent where both are, then dark violet for
+    none to yellow for a quarter of the whole scale or more. None unless both are there.
+    """
+    if not (first.is_file() and second.is_file()):
+        return None
+    one, two = (
+        np.asarray(_load(p, side).convert("RGBA"), np.float32) / 255 for p in (first, second)
+    )
+    if one.shape != two.shape:
+        return None
+    over_black = np.abs(one[..., :3] * one[..., 3:] - two[..., :3] * two[..., 3:]).mean(-1)
+    place = np.clip(over_black / FULL_DIFFERENCE, 0, 1) * (len(HEAT_COLORS) - 1)
+    low = np.minimum(place.astype(int), len(HEAT_COLORS) - 2)
+    part = (place - low)[..., None]
+    rgb = HEAT_COLORS[low] * (1 - part) + HEAT_COLORS[low + 1] * part
+    alpha = 255 * np.maximum(one[..., 3:], two[..., 3:])
+    image = Image.fromarray(np.rint(np.concatenate([rgb, alpha], -1)).astype(np.uint8))
+    return Picture(_uri(image, quality), image.width, image.height)
 
 
 def _load(path: Path, side: int) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gzip
 import io
 import json
 import re
@@ -17,10 +18,12 @@ from PIL import Image
 
 from gs_diffusion_addon.core.arguments import build, given_settings
 from gs_diffusion_addon.core.orbit import plan_keys
+from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import flag, knob, names, to_json
-from gs_diffusion_addon.engine import report, report_pictures, report_settings
+from gs_diffusion_addon.engine import report, report_numbers, report_pictures, report_settings
 from gs_diffusion_addon.engine.images import read_rgb, write_png
+from gs_diffusion_addon.engine.report_curves import Curve, curves
 from gs_diffusion_addon.engine.report_html import h
 from gs_diffusion_addon.engine.report_incidents import incident_list, incidents
 from gs_diffusion_addon.engine.report_page import duration
@@ -55,6 +58,13 @@ class Page(HTMLParser):
         return [v for t, k, v in self.attributes if t == tag and k == name]
 
 
+def splats(seed, count=50):
+    """Random splats around the origin."""
+    rng = np.random.default_rng(seed)
+    shapes = (count, 3), (count, 1, 3), (count,), (count, 3), (count, 4)
+    return Splats(*(rng.normal(size=s).astype(np.float32) for s in shapes))
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A run of two iterations with everything in it, and its report."""
@@ -78,6 +88,8 @@ def made(tmp_path_factory):
                 write_png(at.independent / f"r_{frame.frame}.png", read_rgb(run.frame(frame.frame)))
         for key in plan_keys(settings):
             write_png(at.key(key), read_rgb(run.frame(key)))
+        write_splats(at.splat, splats(k))
+        write_png(at.folder / report.HEAT / "warp_error.png", np.full((20, 20, 3), k, np.uint8))
         for page in (at.input / "input0.png", at.output / "00000-input0.png"):
             write_png(page, np.full((96, 120, 3), 90, np.uint8))
     manifest = new_manifest(settings, "1.2.3")
@@ -113,14 +125,16 @@ def test_one_file_without_network(made):
     sources = page.of("img", "src")
     assert sources and all(s.startswith("data:image/webp;base64,") for s in sources)
     urls = re.findall(r"url\(([^)]*)\)", made[2])
-    assert len(urls) == 3 and all(u.startswith("data:image/webp;base64,") for u in urls)
+    assert len(urls) == 4 and all(u.startswith("data:image/webp;base64,") for u in urls)
     assert "@import" not in made[2]
     assert not re.search(r"""(src|href)=["']?https?:""", made[2])
 
 
 def test_everything_is_escaped(made):
     page = Page(made[2])
-    assert page.tags.count("script") == 1
+    models = [v for v in page.of("script", "type")]
+    assert models == ["application/spz+base64"] * 2
+    assert page.tags.count("script") == len(models) + 3  # the library and our two
     assert PROMPT in "".join(page.text)
     assert "<i>blurry</i>" in "".join(page.text)
     assert "<x>" in page.text
@@ -166,7 +180,8 @@ def test_says_what_counts(made):
     text = "".join(Page(made[2]).text)
     assert "This is not diffusion" in text
     assert "preview (chosen by auto)" in text
-    for part in ("Iteration 1", "Iteration 2", "Over the iterations"):
+    parts = ("Iteration 1", "Iteration 2", "Over the iterations", "The splat, iteration 1")
+    for part in (*parts, "warp error", "Difference", "The splat in 3-D"):
         assert part in text
     assert "PSNR" in text and "SSIM" in text and "60° apart" in text
     assert "3 min 1 s in all" in text
@@ -244,7 +259,7 @@ def test_numbers_read_well():
         "1 min 15 s",
         "1 h 2 min",
     ]
-    assert [report.significant(v) for v in (0.0341, 3.41, 34.1, 341.0, 0)] == [
+    assert [report_numbers.significant(v) for v in (0.0341, 3.41, 34.1, 341.0, 0)] == [
         "0.034",
         "3.4",
         "34",
@@ -269,3 +284,36 @@ def test_what_went_wrong_is_told_once(tmp_path):
     assert incidents(tmp_path / "none") == []
     html = "".join(str(part) for part in incident_list(incidents(path)))
     assert "The &lt;server&gt; was away." in html and incident_list([]) == []
+
+
+def test_models_in_the_page_are_spz_files(made):
+    found = re.findall(r'<script type="application/spz\+base64" id="splat(\d)">([^<]*)<', made[2])
+    assert [k for k, _ in found] == ["2", "1"]
+    for k, text in found:
+        raw = gzip.decompress(base64.b64decode(text, validate=True))
+        usable = int((splats(int(k)).opacities > -4.6).sum())
+        assert raw[:4] == b"NGSP" and int.from_bytes(raw[8:12], "little") == usable
+
+
+def test_the_difference_is_a_heat_map(tmp_path):
+    one = np.zeros((8, 8, 4), np.uint8)
+    one[:, 2:] = (100, 100, 100, 255)
+    other = one.copy()
+    other[:, 5:, :3] += 64
+    for name, pixels in (("a.png", one), ("b.png", other)):
+        write_png(tmp_path / name, pixels)
+    shown = report_pictures.difference(tmp_path / "a.png", tmp_path / "b.png", 8, 100)
+    data = base64.b64decode(shown.uri.partition(",")[2])
+    with Image.open(io.BytesIO(data)) as image:
+        pixels = np.array(image.convert("RGBA"), int)
+    assert (pixels[:, :2, 3] == 0).all() and (pixels[:, 2:, 3] == 255).all()
+    assert pixels[:, 3, :3].max() < 60 and pixels[:, 6:, :2].min() > 200
+    assert report_pictures.difference(tmp_path / "a.png", tmp_path / "c.png", 8, 100) is None
+
+
+def test_a_chart_has_a_line_for_every_sequence():
+    line = [("splat", [1.0, None, 3.0]), ("keys <a>", [2.0, 2.5, 2.0])]
+    text = str(h("div", curves([Curve("PSNR & co", line)])))
+    assert text.count("<polyline") == 2 and text.count("<circle") == 5
+    assert "keys &lt;a&gt;" in text and "PSNR &amp; co" in text
+    assert curves([]) is None

@@ -1,0 +1,150 @@
+// The splat in 3-D: unpacks the page's own .spz models and shows one at a time with gsplat.js (GSPLAT).
+(() => {
+  const figure = document.querySelector(".viewer");
+  if (!figure) return;
+  const canvas = figure.querySelector("canvas");
+  const said = figure.querySelector(".said");
+  const say = (text) => { said.textContent = text; };
+  const buttons = [...figure.querySelectorAll("button[data-model]")];
+  const center = figure.dataset.center.split(" ").map(Number);
+  const size = Number(figure.dataset.size);
+
+  const inflated = async (base64) => {
+    const packed = Uint8Array.from(atob(base64.trim()), (c) => c.charCodeAt(0));
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  };
+
+  // .spz, version 2 (core/spz.py writes it): Y up there, Y down in the library, so Y and Z flip. The
+  // model is moved and scaled so that it fills a ball of radius 1 around the origin.
+  const unpacked = (data) => {
+    const view = new DataView(data.buffer);
+    const count = view.getUint32(8, true);
+    const unit = 1 / (1 << view.getUint8(13)) / size;
+    const positions = new Float32Array(3 * count), scales = new Float32Array(3 * count);
+    const rotations = new Float32Array(4 * count), colors = new Uint8Array(4 * count);
+    const flip = [1, -1, -1];
+    const alphas = 16 + 9 * count, rgb = alphas + count, logs = rgb + 3 * count, xyz = logs + 3 * count;
+    for (let k = 0; k < count; k++) {
+      let square = 0;
+      for (let a = 0; a < 3; a++) {
+        const p = 16 + 9 * k + 3 * a;
+        const whole = ((data[p] << 8) | (data[p + 1] << 16) | (data[p + 2] << 24)) >> 8;
+        positions[3 * k + a] = flip[a] * (whole * unit - center[a] / size);
+        scales[3 * k + a] = Math.exp(data[logs + 3 * k + a] / 16 - 10) / size;
+        const harmonic = (data[rgb + 3 * k + a] / 255 - 0.5) / 0.15;
+        const color = 255 * (0.5 + 0.28209479177387814 * harmonic);
+        colors[4 * k + a] = Math.max(0, Math.min(255, Math.round(color)));
+        const q = data[xyz + 3 * k + a] / 127.5 - 1;
+        rotations[4 * k + 1 + a] = flip[a] * q;
+        square += q * q;
+      }
+      rotations[4 * k] = Math.sqrt(Math.max(0, 1 - square));
+      colors[4 * k + 3] = data[alphas + k];
+    }
+    return new GSPLAT.SplatData(count, positions, rotations, scales, colors);
+  };
+
+  const start = () => {
+    if (!window.DecompressionStream || !document.createElement("canvas").getContext("webgl2")) {
+      say("This browser has no WebGL 2, which the 3-D view needs.");
+      return;
+    }
+    const scene = new GSPLAT.Scene();
+    const camera = new GSPLAT.Camera();
+    const renderer = new GSPLAT.WebGLRenderer(canvas, []);
+    canvas.style.background = "none";
+    camera.data.near = 0.01;
+    let controls = null;
+    let visible = true;
+    let wheels = false;
+
+    const face = () => {
+      controls?.dispose();
+      const { turn, lift } = canvas.dataset;
+      const target = new GSPLAT.Vector3(0, 0, 0);
+      controls = new GSPLAT.OrbitControls(
+        camera, canvas, Number(turn), Number(lift), 3.2, false, target);
+      controls.minZoom = 0.3;
+      controls.maxZoom = 12;
+      controls.dampening = 0.25;
+      controls.zoomSpeed = 0.6;
+      controls.orbitSpeed = 2;
+    };
+    // The wheel scrolls the page until the view was clicked, and again when the pointer has left it.
+    canvas.addEventListener("wheel", (e) => { if (!wheels) e.stopImmediatePropagation(); }, true);
+    canvas.addEventListener("mousedown", (e) => {
+      wheels = true;
+      canvas.classList.toggle("clicked", e.isTrusted);
+      canvas.focus();
+    }, true);
+    canvas.addEventListener("mouseleave", () => { wheels = false; });
+    // Arrow keys turn it through the library's own mouse handlers: its keys would move the camera.
+    canvas.addEventListener("keydown", (e) => {
+      const steps = {
+        ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40],
+      };
+      if (!steps[e.key]) return;
+      const [dx, dy] = steps[e.key];
+      e.preventDefault();
+      const at = (target, type, x, y) => target.dispatchEvent(
+        new MouseEvent(type, { clientX: x, clientY: y, cancelable: true }));
+      const kept = wheels;
+      at(canvas, "mousedown", 0, 0);
+      at(canvas, "mousemove", dx, dy);
+      at(window, "mouseup", 0, 0);
+      wheels = kept;
+    });
+
+    const resize = () => {
+      const ratio = Math.min(window.devicePixelRatio || 1, 2);
+      const w = Math.max(1, Math.round(canvas.clientWidth * ratio));
+      const h = Math.max(1, Math.round(canvas.clientHeight * ratio));
+      if (canvas.width === w && canvas.height === h && camera.data.width === w) return;
+      camera.data.fx = camera.data.fy = 1.25 * Math.min(w, h);
+      renderer.setSize(w, h);
+    };
+
+    const show = async (button) => {
+      for (const b of buttons) b.setAttribute("aria-pressed", String(b === button));
+      say("Unpacking …");
+      try {
+        const packed = document.getElementById(button.dataset.model).textContent;
+        const splat = new GSPLAT.Splat(unpacked(await inflated(packed)));
+        if (button.getAttribute("aria-pressed") !== "true") return;
+        for (const object of [...scene.objects]) scene.removeObject(object);
+        scene.addObject(splat);
+        say(button.dataset.says);
+        figure.dataset.shown = button.dataset.model;
+      } catch (error) {
+        say(`This model cannot be shown: ${error}.`);
+      }
+    };
+
+    const draw = () => {
+      if (!visible) return;
+      resize();
+      controls.update();
+      if (scene.objects.length) renderer.render(scene, camera);
+      requestAnimationFrame(draw);
+    };
+    for (const b of buttons) b.addEventListener("click", () => show(b));
+    figure.querySelector(".reset").addEventListener("click", face);
+    new IntersectionObserver((entries) => {
+      const before = visible;
+      visible = entries[entries.length - 1].isIntersecting;
+      if (visible && !before) requestAnimationFrame(draw);
+    }).observe(canvas);
+    face();
+    figure.classList.add("running");
+    show(buttons[0]).then(() => requestAnimationFrame(draw));
+  };
+
+  // Not before it comes into view: a page that is only skimmed costs nothing.
+  const waiting = new IntersectionObserver((entries) => {
+    if (!entries.some((e) => e.isIntersecting)) return;
+    waiting.disconnect();
+    try { start(); } catch (error) { say(`The 3-D view cannot start: ${error}.`); }
+  });
+  waiting.observe(figure);
+})();
