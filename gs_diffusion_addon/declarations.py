@@ -18,6 +18,7 @@ class Operators:
 
     RUN_ITERATION = "gs_diffusion.run_iteration"
     CANCEL = "gs_diffusion.cancel"
+    QUIT = "gs_diffusion.quit"
     IMPORT_SPLAT = "gs_diffusion.import_splat"
     SPLAT_DISPLAY = "gs_diffusion.splat_display"
     TOGGLE_SOURCE = "gs_diffusion.toggle_source"

@@ -29,6 +29,7 @@ from .interpreters import (
 )
 from .process import child_environment, run_child
 from .run import (
+    PANEL_LOG,
     SCENE_COPY,
     Run,
     locked,
@@ -279,7 +280,8 @@ def prepare_folder(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; choose a folder for --out.")
     if root.is_dir() and not (root / "run.json").exists():
-        strangers = sorted(p.name for p in root.iterdir() if p.name not in (".lock", SCENE_COPY))
+        ours = (".lock", SCENE_COPY, "logs")
+        strangers = sorted(p.name for p in root.iterdir() if p.name not in ours)
         if strangers:
             raise InputError(
                 f"{root} is not empty and holds no run (there is {strangers[0]!r} in it); "
@@ -302,8 +304,9 @@ def forget_empty_run(root: Path) -> None:
     """
     if any(root.glob("train_main/*")):
         return
+    logs = [p for p in root.glob("logs/*.log") if p.name != PANEL_LOG]  # Blender reads on in that
     for path in (
-        *root.glob("logs/*.log"),
+        *logs,
         *(root / n for n in ("run.json", "events.jsonl", ".lock")),
     ):
         path.unlink(missing_ok=True)

@@ -24,6 +24,8 @@ FORMAT = 1
 TEMPORARY = ".gsd-tmp-"
 SCENE_COPY = "scene.blend"
 """The open scene as the panel saved it into the run folder before the run began."""
+PANEL_LOG = "panel.log"
+"""In logs/: what a worker printed that Blender's window started."""
 
 
 @dataclass(frozen=True)

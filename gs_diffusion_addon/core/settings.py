@@ -8,6 +8,7 @@ result depends on it, which is how a changed setting makes exactly those stages 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -237,6 +238,7 @@ def names() -> tuple[str, ...]:
     return tuple(f.name for f in dataclasses.fields(Settings))
 
 
+@functools.cache  # the panel asks for every setting each time it is drawn
 def kind(name: str) -> type:
     """The setting's value type: str, int, float or bool."""
     hint = get_type_hints(Settings)[name]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import bpy
@@ -10,13 +13,15 @@ import numpy as np
 from ..core.dataset import read_transforms
 from ..core.errors import InputError, StageError
 from ..core.events import Emit
+from ..core.ply import Splats
 from ..core.run import Run, atomic
 from ..core.settings import Settings
 from ..declarations import Attributes, Properties
 from . import selection
 from .model_file import open_source
-from .splat_display import prepare_scene, show_splat
-from .splat_import import SCALAR, import_splat, set_attribute
+from .snapshot import temporarily
+from .splat_display import build_displays, prepare_scene, show_splat
+from .splat_import import SCALAR, Attribute, read_usable, set_attribute, splat_object
 
 TRAINER_DILATION = 0.3
 """What 3DGS rasterizers add to a splat's variance in the picture, in px²."""
@@ -38,20 +43,55 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     save_scene(run.result)
 
 
-def place_result(run: Run, settings: Settings) -> tuple[bpy.types.Object, list[str]]:
-    """Import the iteration's splat into the open scene, hide its model, make renders show colors.
+def place_result(
+    run: Run, settings: Settings, hide: bool = True
+) -> tuple[bpy.types.Object, list[str]]:
+    """Import the iteration's splat into the open scene, ``hide`` its model, make renders show
+    colors.
 
     Returns the splat object and the names of model objects that could not be hidden.
     """
-    scene = bpy.context.scene
-    if not run.splat.is_file():
-        raise InputError(f"{run.splat} does not exist; run the stages before the import first.")
-    stubborn = hide_source(_model(settings))
-    splat = import_splat(run.splat)
-    set_filter(splat, run.transforms_main)
-    show_splat(splat)
-    prepare_scene(scene)
-    return splat, stubborn
+    placing = Placing(run, settings, hide)
+    placing.read()
+    for _ in placing.steps():
+        continue
+    return placing.splat, placing.stubborn
+
+
+@dataclass
+class Placing:
+    """:func:`place_result` in steps that are short enough for a window: first :meth:`read`, which a
+    thread may do, then :meth:`steps`, after which ``splat`` and ``stubborn`` are known.
+    """
+
+    run: Run
+    settings: Settings
+    hide: bool = True
+    splat: bpy.types.Object = None
+    stubborn: list[str] = field(default_factory=list)
+    _read: tuple[Splats, list[Attribute]] | None = None
+
+    def read(self) -> None:
+        """Read the file; raises InputError."""
+        path = self.run.splat
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; run the stages before the import first.")
+        self._read = read_usable(path)
+
+    def steps(self) -> Iterator[None]:
+        """Put it into the open scene."""
+        assert self._read is not None
+        splats, attributes = self._read
+        yield from build_displays(splats.degree)
+        splat = splat_object(self.run.splat.stem, splats, attributes)
+        yield
+        scene = bpy.context.scene
+        self.stubborn = hide_source(_model(self.settings)) if self.hide else []
+        scene.collection.objects.link(splat)
+        set_filter(splat, self.run.transforms_main)
+        show_splat(splat)
+        prepare_scene(scene)
+        self.splat = splat
 
 
 def _model(settings: Settings) -> list[bpy.types.Object]:
@@ -128,9 +168,10 @@ def show_source(scene: bpy.types.Scene) -> int:
 def save_scene(path: Path, compress: bool = True) -> None:
     """Save a copy of the open scene, atomically; relative paths go on working from ``path``.
 
-    The open file stays what it is. Raises StageError with Blender's reason.
+    The open file stays what it is. Without a thumbnail: rendering one takes Blender's window half a
+    second or more, writing the file a few milliseconds. Raises StageError with Blender's reason.
     """
-    with atomic(path) as temporary:
+    with atomic(path) as temporary, _no_thumbnail():
         try:
             bpy.ops.wm.save_as_mainfile(
                 filepath=str(temporary), copy=True, relative_remap=True, compress=compress
@@ -138,3 +179,15 @@ def save_scene(path: Path, compress: bool = True) -> None:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise StageError(f"{path} could not be saved: {reason}") from None
+
+
+@contextlib.contextmanager
+def _no_thumbnail() -> Iterator[None]:
+    """Files saved in the block get no thumbnail; the user's preferences are as before after it."""
+    preferences = bpy.context.preferences
+    dirty = preferences.is_dirty
+    try:
+        with temporarily(preferences.filepaths, file_preview_type="NONE"):
+            yield
+    finally:
+        preferences.is_dirty = dirty

@@ -15,6 +15,7 @@ Standard shows them again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import bpy
@@ -54,6 +55,15 @@ def show_splat(
         modifier.node_group = _display_group(mode, degree)
         modifier.show_viewport = viewport == mode
         modifier.show_render = render == mode
+
+
+def build_displays(degree: int) -> Iterator[None]:
+    """Build what :func:`show_splat` needs for harmonics of ``degree``, a part at each step: Blender
+    takes its time for node trees.
+    """
+    for mode in _NODES_OF_MODE:
+        _display_group(mode, min(3, degree))
+        yield
 
 
 def prepare_scene(scene: bpy.types.Scene) -> None:

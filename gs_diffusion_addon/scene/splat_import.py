@@ -31,6 +31,9 @@ class Kind:
     width: int
 
 
+Attribute = tuple[str, Kind, Floats]
+"""Name, kind and values (N, width) of an attribute."""
+
 SCALAR = Kind("FLOAT", "value", 1)
 VECTOR = Kind("FLOAT_VECTOR", "vector", 3)
 COLOR = Kind("FLOAT_COLOR", "color", 4)
@@ -43,23 +46,37 @@ def import_splat(path: Path, collection: bpy.types.Collection | None = None) -> 
     The default is the scene's own collection. Splats with numbers that cannot be used (NaN) are
     left out. Raises InputError when the file holds no splats.
     """
+    scene_object = splat_object(path.stem, *read_usable(path))
+    (collection or bpy.context.scene.collection).objects.link(scene_object)
+    return scene_object
+
+
+def read_usable(path: Path) -> tuple[Splats, list[Attribute]]:
+    """The splats of a file without those that cannot be used, and their attributes, contiguous.
+
+    Touches nothing of Blender's, so a thread may do it. Raises InputError as `import_splat` does.
+    """
     splats = read_splats(path)
     usable = splats.finite
     if not usable.any():
         raise InputError(f"{path} holds no splat that can be shown.")
     if not usable.all():
         splats = splats.selected(usable)
-    scene_object = splat_object(path.stem, splats)
-    (collection or bpy.context.scene.collection).objects.link(scene_object)
-    return scene_object
+    attributes = [(n, k, np.ascontiguousarray(v, np.float32)) for n, k, v in attributes_of(splats)]
+    return splats, attributes
 
 
-def splat_object(name: str, splats: Splats) -> bpy.types.Object:
-    """A new object (not linked to any collection) with ``splats``, its matrix the identity."""
+def splat_object(
+    name: str, splats: Splats, attributes: list[Attribute] | None = None
+) -> bpy.types.Object:
+    """A new object (not linked to any collection) with ``splats``, its matrix the identity.
+
+    ``attributes``: theirs, where they are at hand already.
+    """
     mesh = bpy.data.meshes.new(name)
     mesh.vertices.add(splats.count)
     mesh.vertices.foreach_set("co", splats.means.ravel())
-    for attribute, kind, values in attributes_of(splats):
+    for attribute, kind, values in attributes_of(splats) if attributes is None else attributes:
         set_attribute(mesh, attribute, kind, values)
     scene_object = bpy.data.objects.new(name, mesh)
     scene_object[Properties.SPLAT] = splats.degree
@@ -82,7 +99,7 @@ def get_attribute(mesh: bpy.types.Mesh, name: str, kind: Kind) -> Floats:
     return values.reshape(-1, kind.width)
 
 
-def attributes_of(splats: Splats) -> list[tuple[str, Kind, Floats]]:
+def attributes_of(splats: Splats) -> list[Attribute]:
     """Name, kind and values (N, width) of all attributes but the position."""
     with np.errstate(over="ignore"):
         opacity = 1 / (1 + np.exp(-splats.opacities))

@@ -17,6 +17,8 @@ from . import (
     preferences,
     prompts,
     properties,
+    quitting,
+    run_operators,
     running,
     runs,
     splat_panel,
@@ -27,7 +29,8 @@ CLASSES = (
     *operators.CLASSES,
     *prompts.CLASSES,
     *runs.CLASSES,
-    *running.CLASSES,
+    *run_operators.CLASSES,
+    *quitting.CLASSES,
     *environment.CLASSES,
     *preferences.CLASSES,
     *panels.CLASSES,
@@ -42,6 +45,8 @@ def register() -> None:
         bpy.utils.register_class(cls)
     setattr(bpy.types.Scene, SCENE_SETTINGS, bpy.props.PointerProperty(type=properties.RunSettings))
     menus.register()
+    running.register()
+    quitting.register()
     places.name_environment()
     if getattr(bpy.app, "module", False):
         # The bpy wheel crashes or hangs at exit (4.2, 4.5) with classes still registered.
@@ -51,7 +56,8 @@ def register() -> None:
 def unregister() -> None:
     """Take everything out of Blender again and stop a running job."""
     atexit.unregister(unregister)
-    running.stop_for_good()
+    running.unregister()
+    quitting.unregister()
     menus.unregister()
     pictures.forget()
     if hasattr(bpy.types.Scene, SCENE_SETTINGS):

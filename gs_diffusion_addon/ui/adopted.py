@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import signal
 import subprocess
@@ -20,59 +21,74 @@ from typing import Any
 
 from ..core import process
 from ..core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STAGE, MissingError
-from ..core.run import Run, in_use
+from ..core.run import PANEL_LOG, Run, in_use
 from .job import Job
 
 PAUSE = 0.3  # s between two looks at the file
-GRACE = 20.0  # s until a started worker must hold the folder
 
 
 class Adopted(Job):
-    """A job that is not our child in the narrow sense: it outlives Blender."""
+    """A run that its folder alone speaks of: Blender may close and the run can go on.
+
+    ``outlive``: whether it is left to work when Blender closes. One that was only found running is.
+    """
+
+    outlive = False
+    _process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the worker on its own; raises MissingError when it cannot be started."""
-        log = Run(self.folder).logs / "panel.log"
+        self.launched = True
+        log = self._log
         log.parent.mkdir(parents=True, exist_ok=True)
         self._skip = _size(Run(self.folder).events)
-        options: dict[str, Any] = {"start_new_session": True}
-        if os.name == "nt":
-            options = {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
         try:
-            with open(log, "ab") as out:
+            with open(log, "wb") as out:
                 self._process = subprocess.Popen(
                     list(self.command),
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
                     env=process.child_environment(self.threads),
-                    **options,
+                    **process.group_options("normal", os.name == "nt"),
                 )
         except OSError as error:
             raise MissingError(f"{self.command[0]} cannot be started: {error}.") from None
         self._begin()
 
     def adopt(self) -> None:
-        """Follow a run that works already, from its first event on."""
-        self._process, self._skip = None, 0
+        """Follow a run that works already, from its last start on."""
+        self._skip = _last_start(Run(self.folder).events)
+        self.launched = self.outlive = True
         self._begin()
 
     def cancel(self) -> None:
-        """Ask the run's supervisor to stop; it ends its own children."""
-        if self.code is None and not self.cancelled:
-            self.cancelled, self.stage, self.detail = True, "Stopping", ""
-            pid = self._process.pid if self._process else owner(self.folder)
-            if pid:
-                with suppress(OSError):
-                    os.kill(pid, signal.SIGTERM)
+        """Ask the run's supervisor to stop, in a thread; it ends its own children."""
+        if self.code is not None or self.cancelled:
+            return
+        self.cancelled, self.stage, self.detail = True, "Stopping", ""
+        if self._process is not None:
+            threading.Thread(target=process.end_tree, args=(self._process,), daemon=True).start()
+        elif self.launched:
+            _ask_to_stop(self.folder)
+        else:
+            self.code = EXIT_INTERRUPTED
 
     def end_now(self) -> None:
-        """Let it work on: only the following ends."""
+        """Stop following it, and unless it may outlive us the run itself (at most 2 seconds)."""
+        if not self.launched:
+            return
         self._stop.set()
+        if self._process is not None and self.code is None and not self.outlive:
+            self.cancelled = True
+            process.end_tree(self._process)
+            self.code = EXIT_INTERRUPTED
+
+    @property
+    def _log(self) -> Path:
+        return Run(self.folder).logs / PANEL_LOG
 
     def _begin(self) -> None:
-        import queue
-
         self._items, self._stop = queue.Queue(), threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -89,10 +105,11 @@ class Adopted(Job):
                 for event in _events(whole.splitlines()):
                     code = _code(event, code)
                     self._items.put(event)
+            self.tail = log_tail(self.folder)
             if not alive:
                 self._items.put(self._ended(code))
                 return
-            time.sleep(PAUSE)
+            self._stop.wait(PAUSE)
 
     def _alive(self, born: float) -> bool:
         if self._process is not None:
@@ -104,11 +121,32 @@ class Adopted(Job):
             return code
         found = self._process.returncode
         if found and not self.message:
-            log = Run(self.folder).logs / "panel.log"
-            lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-            for line in lines[-20:]:
+            for line in _last_lines(self._log, 20):
                 self._items.put(line)
         return int(found)
+
+
+def log_tail(folder: Path, lines: int = 6) -> list[str]:
+    """The last lines of a run's newest log."""
+    logs = [p for p in Run(folder).logs.glob("*.log") if p.name != PANEL_LOG]
+    with suppress(OSError, ValueError):
+        return _last_lines(max(logs, key=lambda p: p.stat().st_mtime), lines)
+    return []
+
+
+def _last_lines(path: Path, lines: int) -> list[str]:
+    with suppress(OSError), open(path, "rb") as file:
+        file.seek(max(0, _size(path) - 8000))
+        text = file.read().decode("utf-8", errors="replace")
+        return [line for line in text.splitlines() if line.strip()][-lines:]
+    return []
+
+
+def _ask_to_stop(folder: Path) -> None:
+    pid = owner(folder)
+    if pid:
+        with suppress(OSError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def owner(folder: Path) -> int | None:
@@ -118,6 +156,15 @@ def owner(folder: Path) -> int | None:
         if found and in_use(folder):
             return int(found[1])
     return None
+
+
+def _last_start(path: Path) -> int:
+    """Where in the event stream the last run_started stands."""
+    with suppress(OSError):
+        data = path.read_bytes()
+        found = data.rfind(b'"run_started"')
+        return data.rfind(b"\n", 0, found) + 1 if found >= 0 else 0
+    return 0
 
 
 def _size(path: Path) -> int:

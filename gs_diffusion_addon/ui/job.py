@@ -1,4 +1,4 @@
-"""A run's child process as the panel sees it: started, followed without waiting, cancelled.
+"""A child process as the panel sees it: started, followed without waiting, cancelled.
 
 No bpy here: a thread reads the child's event stream, :meth:`Job.poll` takes in what has come, and
 whoever draws looks at the fields.
@@ -10,12 +10,13 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..core import process
-from ..core.errors import EXIT_INTERRUPTED
+from ..core.errors import EXIT_INTERRUPTED, GsdError
 from ..core.events import Event, Splitter
 
 PREFIX = "gsd: "
@@ -24,7 +25,11 @@ PREFIX = "gsd: "
 
 @dataclass
 class Job:
-    """One run of the worker: the command, its folder, and what is known of it now."""
+    """One run of the worker: the command, its folder, and what is known of it now.
+
+    ``prepare`` is done by :meth:`launch` before the child is started; ``file`` is the .blend that
+    was open then.
+    """
 
     command: Sequence[str]
     folder: Path
@@ -41,9 +46,27 @@ class Job:
     code: int | None = None
     cancelled: bool = False
     log: deque[str] = field(default_factory=lambda: deque(maxlen=2000))
+    tail: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    prepare: Callable[[], None] | None = None
+    launched: bool = False
+    file: str = ""
+
+    def launch(self) -> None:
+        """Prepare and start the child; raises the package's errors, after which the job is over."""
+        self.launched = True
+        try:
+            if self.prepare is not None:
+                self.prepare()
+            self.stage = "Starting" if self.prepare is not None else self.stage
+            self.start()
+        except GsdError as error:
+            self.message, self.code = str(error), error.exit_code
+            raise
 
     def start(self) -> None:
         """Start the child; raises MissingError when it cannot be started."""
+        self.launched = True
         environment = process.child_environment(self.threads)
         self._child = process.start(self.command, env=environment)
         self._items: queue.Queue[Event | str | int] = queue.Queue()
@@ -51,6 +74,8 @@ class Job:
 
     def poll(self) -> bool:
         """Take in what the child has said; returns whether it still runs. Never waits."""
+        if not self.launched:
+            return self.code is None
         while self.code is None:
             try:
                 item = self._items.get_nowait()
@@ -68,13 +93,17 @@ class Job:
 
     def cancel(self) -> None:
         """Ask the child and all that it started to end, in a thread: this returns at once."""
-        if self.code is None and not self.cancelled:
-            self.cancelled, self.stage, self.detail = True, "Stopping", ""
+        if self.code is not None or self.cancelled:
+            return
+        self.cancelled, self.stage, self.detail = True, "Stopping", ""
+        if self.launched:
             threading.Thread(target=process.end_tree, args=(self._child,), daemon=True).start()
+        else:
+            self.code = EXIT_INTERRUPTED
 
     def end_now(self) -> None:
         """End the child and wait until it is gone (at most two seconds)."""
-        if self.code is None:
+        if self.code is None and self.launched:
             self.cancelled = True
             process.end_tree(self._child)
 
@@ -124,7 +153,7 @@ class Job:
         if kind == "stage_started":
             self.stage = str(event.get("label", event.get("stage", "")))
             self.iteration = int(event.get("iteration") or 0)
-            self.detail, self.share, self.eta = "", 0.0, None
+            self.detail, self.share, self.eta, self.rows = "", 0.0, None, []
         elif kind == "phase":
             self.detail = str(event.get("message", ""))
         elif kind == "progress":
@@ -134,6 +163,8 @@ class Job:
             self.image = str(event.get("image") or self.image)
         elif kind == "frame_done":
             self.image = str(event.get("path") or self.image)
+        elif kind == "ebsynth":
+            self.rows = list(event.get("rows", ()))
         elif kind == "preview":
             self.preview = str(event.get("path", ""))
         elif kind == "warning":

@@ -63,7 +63,14 @@ RunSettings = type(
             ),
             "outlive": bpy.props.BoolProperty(
                 name="Keep Running When Blender Closes",
-                description="let the run work on when Blender is closed; Runs offers it again",
+                description="let the run work on when Blender is closed; Runs offers it again. "
+                "Otherwise it is stopped then, and can be resumed",
+            ),
+            "hide_model": bpy.props.BoolProperty(
+                name="Hide the Model",
+                description="hide the original when its splat arrives; Show or Hide Model brings "
+                "it back",
+                default=True,
             ),
             "live_preview": bpy.props.BoolProperty(
                 name="Live Preview",

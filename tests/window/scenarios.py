@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import bpy
+
 driver: Any = globals()["driver"]
-
-
-def idle() -> Iterator[float]:
-    """The panel in a factory scene."""
-    yield from driver.show_tab()
-    driver.shoot("idle")
-
 
 TINY = {
     "views": 12,
@@ -34,47 +31,163 @@ TINY = {
 }
 
 
-def _press_run() -> Iterator[float]:
-    import bpy
-
-    bpy.ops.mesh.primitive_monkey_add(size=2)
-    for name, value in TINY.items():
-        setattr(driver.settings(), name, value)
+def idle() -> Iterator[float]:
+    """The panel in a factory scene."""
     yield from driver.show_tab()
-    driver.measured(driver.ui("running"), "_tick")
-    result = driver.in_viewport(bpy.ops.gs_diffusion.run_iteration)
-    print("OPERATOR", result, flush=True)
-    yield 0.5
-    assert driver.ui("running").is_running(), "the button started nothing"
+    driver.shoot("idle")
 
 
 def run() -> Iterator[float]:
     """The button, progress while it works, and the splat in the scene at the end."""
-    import bpy
-
     before = set(bpy.data.objects.keys())
     yield from _press_run()
-    yield 6.0
+    yield from driver.wait_for(lambda: _job().image, 60)
+    yield 1.0
     driver.shoot("running")
-    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 120)
-    yield 1.5
+    yield from _until_over()
     driver.shoot("finished")
     new = set(bpy.data.objects.keys()) - before
-    print("OBJECTS", sorted(new), flush=True)
     assert any("splat" in name.lower() for name in new), new
+    assert bpy.data.objects["Suzanne"].hide_render, "the model was not hidden behind its splat"
 
 
 def cancel() -> Iterator[float]:
     """Cancel ends the run at once and leaves no process."""
-    import time
-
-    import bpy
-
     yield from _press_run()
-    yield 4.0
+    yield from driver.wait_for(lambda: _job().image, 60)
+    folder = _job().folder
+    assert driver.processes_in(folder)
     start = time.monotonic()
     driver.in_viewport(bpy.ops.gs_diffusion.cancel)
     yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 10)
     print(f"CANCELLED in {time.monotonic() - start:.1f} s", flush=True)
     yield 1.0
     driver.shoot("cancelled")
+    left = driver.processes_in(folder)
+    assert not left, left
+
+
+def fail() -> Iterator[float]:
+    """A run that cannot work says why, and the buttons work again."""
+    yield from _press_run(server="http://127.0.0.1:9", stylizer="a1111")
+    yield from _until_over()
+    driver.shoot("failed")
+    assert "127.0.0.1:9" in _job().outcome, _job().outcome
+    assert bpy.ops.gs_diffusion.run_iteration.poll()
+
+
+def quit_and_stop() -> Iterator[float]:
+    """Blender is closed in the middle of a run, which ends with it and can be resumed."""
+    yield from _quit(outlive=False)
+
+
+def quit_and_leave() -> Iterator[float]:
+    """Blender is closed in the middle of a run, which works on."""
+    yield from _quit(outlive=True)
+
+
+def _quit(outlive: bool) -> Iterator[float]:
+    yield from _press_run(outlive=outlive)
+    yield from driver.wait_for(lambda: _job().image, 60)
+    print("RUN", _job().folder, flush=True)
+    driver.print_result("DRIVER OK")
+    bpy.ops.wm.quit_blender()
+    yield 60.0  # Blender quits when this call is over
+    raise AssertionError("Blender did not quit")
+
+
+def resume() -> Iterator[float]:
+    """In a new Blender "Runs" offers the run that was stopped, and Resume finishes it."""
+    yield from _offered("resume_run")
+
+
+def adopt() -> Iterator[float]:
+    """In a new Blender "Runs" offers the run that works on, and Follow brings its splat."""
+    yield from _offered("adopt_run")
+
+
+def _offered(operator: str) -> Iterator[float]:
+    driver.open_panels("runs")
+    _scene()
+    yield from driver.show_tab()
+    driver.measure_ours()
+    folder = driver.ui("runs").runs(Path(driver.settings().folder))[-1]
+    working = driver.ui("runs").is_working(folder)
+    assert working == (operator == "adopt_run"), f"{folder}: working is {working}"
+    driver.shoot(operator)
+    driver.in_viewport(getattr(bpy.ops.gs_diffusion, operator), folder=str(folder))
+    yield from _until_over()
+    assert "splat_iter1" in bpy.data.objects, _job().outcome
+
+
+def ask_before_quitting() -> Iterator[float]:
+    """Ctrl-Q during a run asks; needs --enable-event-simulate."""
+    yield from _press_run()
+    yield 2.0
+    window, area, _ = driver.viewport()
+    x, y = area.x + area.width // 3, area.y + area.height // 2
+    window.event_simulate("MOUSEMOVE", "NOTHING", x=x, y=y)
+    for value in ("PRESS", "RELEASE"):
+        window.event_simulate("Q", value, x=x, y=y, ctrl=True)
+    yield 1.5
+    driver.shoot("quit")
+    _job().end_now()
+
+
+def large_import() -> Iterator[float]:
+    """How long the final import of 200,000 splats with harmonics of degree 3 holds the window."""
+    import importlib
+
+    import numpy as np
+
+    ply = importlib.import_module(f"{driver.ADDON}.core.ply")
+    run = importlib.import_module(f"{driver.ADDON}.core.run")
+    settings = importlib.import_module(f"{driver.ADDON}.core.settings")
+    generator = np.random.default_rng(0)
+    count, widths = 200_000, {"means": (3,), "sh": (16, 3), "opacities": ()}
+    widths |= {"scales": (3,), "quats": (4,)}
+    values = {
+        name: generator.normal(size=(count, *width)).astype(np.float32)
+        for name, width in widths.items()
+    }
+    values["scales"] -= 6
+    root = driver.OUT / "large"
+    root.mkdir(exist_ok=True)
+    ply.write_splats(root / "splat_iter1.ply", ply.Splats(**values))
+    run.write_json(root / "run.json", run.new_manifest(settings.Settings(blend="x"), "0"))
+    yield from driver.show_tab()
+    driver.measure_ours()
+    running = driver.ui("running")
+    job = driver.ui("job").Job((), root, code=0, launched=True)
+    running.follow(job, running.finish_run)
+    yield from driver.wait_for(lambda: job.message, 60)
+    yield 1.0
+    assert job.message.startswith("Done: "), job.message
+
+
+def _scene(**changes: Any) -> None:
+    """A factory scene with a monkey and settings that take a minute."""
+    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    bpy.ops.mesh.primitive_monkey_add(size=2)
+    bpy.ops.object.shade_smooth()
+    values = {**TINY, "folder": str(driver.OUT / "runs"), "prompt": "a bronze bust", **changes}
+    for name, value in values.items():
+        setattr(driver.settings(), name, value)
+
+
+def _press_run(**changes: Any) -> Iterator[float]:
+    _scene(**changes)
+    yield from driver.show_tab()
+    driver.measure_ours()
+    driver.in_viewport(bpy.ops.gs_diffusion.run_iteration)
+    yield 0.5
+    assert driver.ui("running").is_running() or _job().code, "the button started nothing"
+
+
+def _job() -> Any:
+    return driver.ui("running").current
+
+
+def _until_over() -> Iterator[float]:
+    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 150)
+    yield 1.5

@@ -1,0 +1,197 @@
+"""The operators that start, resume, adopt, cancel and outlive runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..core.errors import GsdError
+from ..core.run import SCENE_COPY
+from ..declarations import SCENE_SETTINGS, Operators
+from . import running
+from .job import Job
+from .online import require_allowed
+from .places import runs_folder, worker_python
+from .properties import options
+from .runs import selected
+
+
+class _Starts:
+    """What all operators that start a run have in common."""
+
+    bl_options = {"REGISTER"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """One job at a time."""
+        if running.is_running():
+            cls.poll_message_set("A run is under way already")
+            return False
+        if context.mode != "OBJECT":
+            cls.poll_message_set("Switch to Object Mode first")
+            return False
+        return True
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """In a window: let the timer start it and follow."""
+        if bpy.app.background:
+            return self.execute(context)
+        try:
+            job = self._start(context.scene)
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        running.follow(job, running.finish_run)
+        return {"FINISHED"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """From a script or in the background: run to the end."""
+        try:
+            job = self._start(context.scene)
+            if not job.launched:
+                job.launch()
+            job.wait()
+            if not job.succeeded:
+                self.report({"ERROR"}, job.outcome)
+                return {"CANCELLED"}
+            for sentence in running.show_result(job):
+                self.report({"WARNING"}, sentence)
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"Done: {job.folder}")
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_run_iteration(_Starts, bpy.types.Operator):
+    """Render a turntable of the model, restyle it, and train a Gaussian splat of the result"""
+
+    bl_idname = Operators.RUN_ITERATION
+    bl_label = "Run Diffusion Iteration"
+
+    resume: bpy.props.BoolProperty(
+        name="Resume",
+        description="go on with the last run instead of starting a new one",
+        options={"SKIP_SAVE"},
+    )
+
+    def _start(self, scene: bpy.types.Scene) -> Job:
+        return running.start_job(scene, self.resume, **({} if self.resume else {"iterations": 1}))
+
+
+class GS_DIFFUSION_OT_run_iterations(_Starts, bpy.types.Operator):
+    """Run the whole loop as often as Iterations says, each from the last one's splat"""
+
+    bl_idname = Operators.RUN_ITERATIONS
+    bl_label = "Run N Iterations"
+
+    def _start(self, scene: bpy.types.Scene) -> Job:
+        return running.start_job(scene)
+
+
+class GS_DIFFUSION_OT_run_stage(_Starts, bpy.types.Operator):
+    """Do the chosen run up to this stage, with these settings; what they make stale is done anew"""
+
+    bl_idname = Operators.RUN_STAGE
+    bl_label = "Run up to a Stage"
+
+    stage: bpy.props.StringProperty(name="Stage", default="turntable", options={"SKIP_SAVE"})
+
+    def _start(self, scene: bpy.types.Scene) -> Job:
+        run = selected(scene)
+        if run is None or self.stage == "turntable":
+            return running.start_new(scene, until=self.stage)
+        settings = getattr(scene, SCENE_SETTINGS)
+        require_allowed(settings)
+        words = options(settings, worker_python(settings))
+        return running.start_in(scene, run, [f"--until={self.stage}", "--redo", *words])
+
+
+class GS_DIFFUSION_OT_resume_run(_Starts, bpy.types.Operator):
+    """Go on with this run where it stopped, with its own settings"""
+
+    bl_idname = Operators.RESUME_RUN
+    bl_label = "Resume Run"
+
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+
+    def _start(self, scene: bpy.types.Scene) -> Job:
+        return running.start_in(scene, Path(self.folder))
+
+
+class GS_DIFFUSION_OT_adopt_run(_Starts, bpy.types.Operator):
+    """Follow this run, which works already, and import its result"""
+
+    bl_idname = Operators.ADOPT_RUN
+    bl_label = "Follow Run"
+
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+
+    def _start(self, scene: bpy.types.Scene) -> Job:
+        return running.adopt(scene, Path(self.folder))
+
+
+class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
+    """Restyle one view of the turntable in seconds, before and after beside each other"""
+
+    bl_idname = Operators.TRY_VIEW
+    bl_label = "Try on One View"
+
+    poll = _Starts.poll
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Start it; the picture appears in the panel."""
+        settings = getattr(context.scene, SCENE_SETTINGS)
+        folder = runs_folder(context.scene) / "try"
+        picture = folder / f"view_{settings.try_view}.png"
+        try:
+            require_allowed(settings)
+            folder.mkdir(parents=True, exist_ok=True)
+            words = ["try", f"--out={picture}", "--events", f"--view={settings.try_view}"]
+            words += [f"--blend={folder / SCENE_COPY}"]
+            words += options(settings, worker_python(settings))
+            command = [*running.command_of(settings), *words]
+        except (GsdError, OSError) as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        job = running.become_current(Job(command, folder, settings.threads))
+        running.on_copy(job, folder / SCENE_COPY)
+        running.follow(job, lambda ended: _tried(ended, settings, picture))
+        return {"FINISHED"} if not bpy.app.background or job.succeeded else {"CANCELLED"}
+
+
+def _tried(job: Job, settings: Any, picture: Path) -> None:
+    if job.succeeded:
+        settings.tried = str(picture)
+        job.message = "Tried on one view; the picture stands under Prompt & Stylize."
+
+
+class GS_DIFFUSION_OT_cancel(bpy.types.Operator):
+    """Stop the run; what is finished stays, and Resume goes on from there"""
+
+    bl_idname = Operators.CANCEL
+    bl_label = "Cancel Run"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Only while a job runs."""
+        return running.is_running()
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Ask the child to end; the timer sees it go."""
+        if running.current is not None:
+            running.current.cancel()
+        return {"FINISHED"}
+
+
+CLASSES = (
+    GS_DIFFUSION_OT_run_iteration,
+    GS_DIFFUSION_OT_run_iterations,
+    GS_DIFFUSION_OT_run_stage,
+    GS_DIFFUSION_OT_resume_run,
+    GS_DIFFUSION_OT_adopt_run,
+    GS_DIFFUSION_OT_try_view,
+    GS_DIFFUSION_OT_cancel,
+)

@@ -1,0 +1,138 @@
+"""Runs that the window follows by their folder alone: left to work, stopped, found again."""
+
+import os
+import sys
+import time
+
+import bpy
+import pytest
+
+import gs_diffusion_addon
+from gs_diffusion_addon.core.run import Run, locked
+from gs_diffusion_addon.ui import running
+from gs_diffusion_addon.ui.adopted import Adopted, log_tail
+from gs_diffusion_addon.ui.job import Job
+
+HEAD = """
+import json, pathlib, sys, time
+root = pathlib.Path(sys.argv[1])
+def event(e, **f):
+    with open(root / "events.jsonl", "a") as file: file.write(json.dumps({"event": e, **f}) + "\\n")
+event("run_started")
+event("progress", done=1, total=4, unit="frames")
+"""
+
+
+@pytest.fixture
+def jobs():
+    started: list[Adopted] = []
+    yield started
+    for job in started:
+        job.outlive = False
+        job.end_now()
+
+
+def worker(tmp_path, jobs, code: str) -> Adopted:
+    job = Adopted([sys.executable, "-c", HEAD + code, str(tmp_path)], tmp_path)
+    jobs.append(job)
+    job.launch()
+    return job
+
+
+def until(condition, job: Job, seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end and (job.poll() or condition())
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_run_is_followed_by_its_event_file_alone(tmp_path, jobs):
+    job = worker(tmp_path, jobs, "event('run_finished')")
+    assert job.wait() == 0 and job.succeeded
+    assert job.detail == "1/4 frames"
+
+
+def test_what_the_worker_said_before_it_had_a_folder_is_the_outcome(tmp_path, jobs):
+    job = worker(tmp_path, jobs, "print('gsd: No model.'); sys.exit(2)")
+    assert job.wait() == 2 and job.outcome == "No model."
+
+
+def test_a_run_that_may_outlive_blender_does_and_another_blender_follows_it(tmp_path, jobs):
+    """The second job stands for another Blender: it knows the folder, its lock and its events."""
+    job = worker(tmp_path, jobs, "time.sleep(60)")
+    until(lambda: job.detail, job)
+    job.outlive = True
+    job.end_now()
+    assert alive(job._process.pid)
+    with locked(tmp_path):
+        found = Adopted((), tmp_path)
+        found.adopt()
+        until(lambda: found.detail, found)
+        assert found.outlive and found.poll()
+        found.end_now()
+    job.outlive = False
+    job.end_now()
+    assert job._process.poll() is not None and job.code is not None
+
+
+def test_cancel_returns_at_once_and_ends_the_run(tmp_path, jobs):
+    job = worker(tmp_path, jobs, "time.sleep(60)")
+    until(lambda: job.detail, job)
+    start = time.monotonic()
+    job.cancel()
+    assert time.monotonic() - start < 0.1
+    job.wait()
+    assert job._process.poll() is not None
+    assert job.outcome == "Stopped; Resume goes on from here."
+
+
+def test_a_job_that_is_cancelled_before_it_began_never_begins(tmp_path):
+    job = Adopted(["none"], tmp_path)
+    job.prepare = lambda: pytest.fail("it began")
+    assert job.poll()
+    job.cancel()
+    assert not job.poll() and job.outcome.startswith("Stopped")
+
+
+def test_the_newest_log_is_shown(tmp_path):
+    logs = Run(tmp_path).logs
+    logs.mkdir()
+    (logs / "0-turntable.log").write_text("old\n")
+    (logs / "1-train.log").write_text("".join(f"line {k}\n\n" for k in range(9)))
+    (logs / "panel.log").write_text("no\n")
+    os.utime(logs / "0-turntable.log", (1, 1))
+    assert log_tail(tmp_path, 2) == ["line 7", "line 8"]
+
+
+@pytest.fixture
+def registered():
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+
+
+def test_the_splat_of_a_run_does_not_go_into_another_file(tmp_path, registered):
+    job = Job((), tmp_path, code=0, launched=True, file=bpy.data.filepath)
+    running.become_current(job)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
+    assert job.file == bpy.data.filepath  # Save As: the scene has another name now
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    assert running.finish_run(job) is None
+    assert job.message.startswith("Done, but mine.blend is not open")
+
+
+def test_saving_the_copy_leaves_the_preferences_alone(tmp_path):
+    from gs_diffusion_addon.scene.result import save_scene
+
+    filepaths = bpy.context.preferences.filepaths
+    filepaths.file_preview_type = "SCREENSHOT"
+    save_scene(tmp_path / "copy.blend")
+    assert filepaths.file_preview_type == "SCREENSHOT"
