@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -38,14 +37,14 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.events import Emit
 from gs_diffusion_addon.core.run import Run, read_json, write_json
 from gs_diffusion_addon.core.settings import Settings, from_json
 
+ROOT = Path(__file__).resolve().parent.parent
 HEADS = ("young-woman", "old-man", "young-man")
 ARMS = {
     "none": {"propagator": "none", "sides": 1},
@@ -54,7 +53,7 @@ ARMS = {
 }
 COMMON: dict[str, Any] = {
     "rings": "none", "keys": 8, "sides": 2, "stylizer": "preview", "trainer": "builtin",
-    "splats": 2500, "max_splats": 4000, "compare_independent": "no", "threads": 1,
+    "splats": 2000, "max_splats": 3000, "compare_independent": "no", "threads": 1,
 }  # fmt: skip
 STYLED_VIEWS = 6  # views whose style is encoded
 RECORD = "study.json"
@@ -105,9 +104,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", default="1,2")
     p.add_argument("--iterations", type=int, default=10)
     p.add_argument("--strength", type=float, default=0.6)
-    p.add_argument("--size", default="128")
+    p.add_argument("--size", default="96")
     p.add_argument("--views", type=int, default=24)
-    p.add_argument("--steps", type=int, default=400)
+    p.add_argument("--steps", type=int, default=300)
     p.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     p.add_argument("--figures-only", action="store_true", help="only show what is there")
     return p
@@ -142,9 +141,7 @@ def settings_of(case: Case, options: dict[str, Any]) -> Settings:
     """The settings of a case."""
     named = {"views": "views", "size": "size", "strength": "strength", "steps": "train_steps"}
     values = {setting: options[option] for option, setting in named.items()}
-    return from_json(
-        {**COMMON, **values, **ARMS[case.arm], "style": case.style, "seed": case.seed}
-    )
+    return from_json({**COMMON, **values, **ARMS[case.arm], "style": case.style, "seed": case.seed})
 
 
 def do_case(out: Path, case: Case, options: dict[str, Any]) -> None:
@@ -255,7 +252,9 @@ def reference_style(run: Run, settings: Settings) -> Any:
             gray = to_bytes(over(rgba, (0.5, 0.5, 0.5)))
             styled = stylizer(gray, (1, 1), lambda share, eta: None).pixels
             mask = rgba[..., 3] > 127
-            vectors.append(subject(np.where(mask[..., None], styled, to_bytes(over(rgba, BLACK))), mask))
+            vectors.append(
+                subject(np.where(mask[..., None], styled, to_bytes(over(rgba, BLACK))), mask)
+            )
         write_json(path, {"style": style_of(vectors).tolist()})
     return np.array(read_json(path)["style"], np.float32)
 

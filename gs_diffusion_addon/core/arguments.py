@@ -62,6 +62,16 @@ def build() -> Parser:
     run.add_argument(
         "--until", choices=stages.NAMES, default="import", help="last stage to do (default: import)"
     )
+    run.add_argument(
+        "--start",
+        type=_count,
+        default=0,
+        metavar="K",
+        help="begin after iteration K, whose results are there and are taken as they are",
+    )
+    run.add_argument(
+        "--end", type=_count, metavar="K", help="the last iteration; the same as --iterations"
+    )
     _common(run)
     add_settings(run)
 
@@ -108,6 +118,14 @@ def build() -> Parser:
     add_settings(check, groups=("stylize", "propagate", "trainers", "machine"))
     add_splat(commands, Parser, lambda tool, name: tool.add_argument(flag(name), **_option(name)))
     return parser
+
+
+def _count(text: str) -> int:
+    """A whole number of 0 or more."""
+    value = int(text) if text.isdecimal() else -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return value
 
 
 def _out(parser: argparse.ArgumentParser) -> None:

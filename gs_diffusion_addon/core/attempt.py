@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, error_for_exit_code
+from .folder import require_startable, resolve
 from .interpreters import blender_command, worker_command
 from .orbit import page_of
-from .pipeline import Sink, require_startable, resolve
+from .pipeline import Sink
 from .process import child_environment, run_child
 from .run import Run, read_json, read_manifest, run_settings, write_json
 from .settings import Settings, all_rings, from_json, to_json

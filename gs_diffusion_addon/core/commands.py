@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import arguments, check, pipeline, splat_commands
+from . import arguments, check, folder, loop, pipeline, splat_commands
 from .console import Console, duration
 from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError
 from .events import RECORD, Event, child_emitter, encode
@@ -43,10 +43,12 @@ def _run(parsed: argparse.Namespace) -> int:
     if "blend" not in given and "model" not in given:
         given.update(_open_scene(parsed.out))
     supervisor = _supervisor(parsed)
-    supervisor.run(given, parsed.until)
+    if parsed.end is not None:
+        given["iterations"] = parsed.end
+    supervisor.run(given, parsed.until, parsed.start)
     run = Run(supervisor.root)
     settings = run_settings(read_manifest(supervisor.root))
-    run = run.at(settings.iterations)
+    run = run.at(loop.last_iteration(run.root, settings))
     for path in (run.report, run.splat, run.video, run.result):
         if path.exists():
             print(path)
@@ -144,7 +146,7 @@ def _environment(parsed: argparse.Namespace) -> int:
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    states = pipeline.status(parsed.out)
+    states = folder.status(parsed.out)
     if parsed.json:
         print(json.dumps([vars(s) for s in states], indent=1))
         return EXIT_DONE

@@ -49,6 +49,8 @@ class Console:
         elif kind == "stage_skipped":
             iteration = f" of iteration {event['iteration']}" if event.get("iteration") else ""
             self._line(f"Stage {event['stage']}{iteration} is already done")
+        elif kind == "loop_ended":
+            self._line(str(event["message"]))
         elif kind == "warning":
             self._line(f"Note: {event['message']}")
 

@@ -12,25 +12,17 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import stages
+from . import loop, stages
 from .errors import GsdError, InputError, StageError, error_for_exit_code
 from .events import Event, encode, make_event
-from .interpreters import (
-    blender_command,
-    blender_program,
-    versions_of,
-    worker_command,
-    worker_python,
-)
+from .folder import forget_empty_run, prepare_folder, require_startable, resolve
+from .interpreters import blender_command, versions_of, worker_command, worker_python
 from .process import child_environment, run_child
 from .run import (
-    PANEL_LOG,
-    SCENE_COPY,
     Run,
     locked,
     new_manifest,
@@ -39,7 +31,7 @@ from .run import (
     run_settings,
     write_json,
 )
-from .settings import Settings, flag, from_json, knob, names, to_json
+from .settings import Settings, flag, from_json, names, to_json
 from .version import version
 
 Sink = Callable[[Event], None]
@@ -56,11 +48,12 @@ class Supervisor:
     stop: threading.Event = field(default_factory=threading.Event)
     redo: bool = False
 
-    def run(self, changes: Mapping[str, Any], until: str = "import") -> None:
+    def run(self, changes: Mapping[str, Any], until: str = "import", start: int = 0) -> None:
         """Make or continue the run: every stage up to ``until`` that is not finished yet.
 
-        ``changes`` are the settings given explicitly; an existing run keeps its others. Raises the
-        package's errors; everything finished stays.
+        ``changes`` are the settings given explicitly; an existing run keeps its others.
+        Iterations up to ``start`` are taken as they are, finished or stale. Raises the package's
+        errors; everything finished stays.
         """
         fresh = not (self.root / "run.json").exists()
         if fresh:
@@ -71,11 +64,12 @@ class Supervisor:
                 remove_temporaries(self.root)
                 manifest = self._open(changes)
                 settings = run_settings(manifest)
+                loop.require_start(self.root, settings, start)
                 last = stages.NAMES.index(until)
                 todo = [
                     (name, k)
                     for name, k in stages.plan(settings.iterations)
-                    if stages.NAMES.index(name) <= last
+                    if stages.NAMES.index(name) <= last and (k > start or start == 0)
                 ]
                 self._work(manifest, settings, todo)
         except InputError:
@@ -117,9 +111,8 @@ class Supervisor:
         old = from_json(manifest["settings"])
         new = from_json({**to_json(old), **changes})
         changed = [n for n in names() if getattr(old, n) != getattr(new, n)]
-        done = {record.split("/")[1] for record in manifest["stages"]}
         for name in changed:
-            hit = [s for s in knob(name).stages if s in done]
+            hit = loop.changed_stages(manifest["stages"], name, old, new)
             if hit and not self.redo:
                 raise InputError(
                     f"{self.root} was made with {flag(name)} {getattr(old, name)!r}, not "
@@ -146,8 +139,15 @@ class Supervisor:
     ) -> None:
         self._say(make_event("run_started", stages=[stages.record_name(*s) for s in todo]))
         try:
+            ended = 0
             for name, iteration in todo:
-                self._stage(manifest, settings, name, iteration)
+                if ended and name != "import" and iteration > ended:
+                    continue
+                last = ended if ended and name == "import" else iteration
+                self._stage(manifest, settings, name, last)
+                if name == "report" and (reason := loop.stopped(self.root, settings, iteration)):
+                    ended = iteration
+                    self._say(make_event("loop_ended", iteration=iteration, message=reason))
         except GsdError as error:
             kind = "interrupted" if error.exit_code == 130 else "error"
             more = {"tail": list(error.tail)} if error.tail else {}
@@ -163,7 +163,7 @@ class Supervisor:
         run, stage = Run(self.root, iteration), stages.BY_NAME[name]
         label = {"stage": name, "iteration": iteration}
         key = {
-            "settings": stages.settings_digest(name, settings),
+            "settings": stages.settings_digest(name, iteration, settings),
             "inputs": stages.inputs_digest(name, run, settings),
         }
         record = manifest["stages"].get(stages.record_name(name, iteration))
@@ -275,104 +275,6 @@ def append_event(path: Path, event: Event) -> None:
         file.write(torn + encode(event).encode("utf-8") + b"\n")
 
 
-def prepare_folder(root: Path) -> None:
-    """Make the run folder; refuse one that is not ours or cannot be written. Raises InputError."""
-    if root.exists() and not root.is_dir():
-        raise InputError(f"{root} is a file; choose a folder for --out.")
-    if root.is_dir() and not (root / "run.json").exists():
-        ours = (".lock", SCENE_COPY, "logs")
-        strangers = sorted(p.name for p in root.iterdir() if p.name not in ours)
-        if strangers:
-            raise InputError(
-                f"{root} is not empty and holds no run (there is {strangers[0]!r} in it); "
-                f"choose another --out."
-            )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".gsd-tmp-{os.getpid()}-probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(
-            f"{root} cannot be written: {error.strerror}; choose another --out."
-        ) from None
-
-
-def forget_empty_run(root: Path) -> None:
-    """Remove what a refused first start left (run.json, events, logs), so that the corrected
-    command can use the same folder; a folder with any picture in it is kept.
-    """
-    if any(root.glob("train_main/*")):
-        return
-    logs = [p for p in root.glob("logs/*.log") if p.name != PANEL_LOG]  # Blender reads on in that
-    for path in (
-        *logs,
-        *(root / n for n in ("run.json", "events.jsonl", ".lock")),
-    ):
-        path.unlink(missing_ok=True)
-    for folder in (root / "train_main", root / "guides", root / "logs", root):
-        with suppress(OSError):
-            folder.rmdir()
-
-
-def require_startable(settings: Settings) -> None:
-    """One existing source and both interpreters; raises InputError or MissingError."""
-    if bool(settings.blend) == bool(settings.model):
-        raise InputError("Name the model with either --blend FILE.blend or --model FILE.")
-    path = Path(settings.blend or settings.model)
-    if not path.is_file():
-        raise InputError(f"The model file {path} does not exist.")
-    blender_program(settings)
-    worker_python(settings)
-
-
-def resolve(settings: Settings) -> dict[str, str]:
-    """What each ``auto`` stands for on this machine, by what ``check`` finds."""
-    from . import check
-
-    out: dict[str, str] = {}
-    if settings.stylizer == "auto":
-        out["stylizer"] = "a1111" if check.server(settings).ok else "preview"
-    if settings.propagator == "auto":
-        out["propagator"] = "reproject"
-    if settings.trainer == "auto":
-        out["trainer"] = check.best_trainer(settings)
-    if settings.compare_independent == "auto":
-        cheap = out.get("stylizer", settings.stylizer) == "preview"
-        out["compare_independent"] = "yes" if cheap else "no"
-    return out
-
-
-@dataclass(frozen=True)
-class StageState:
-    """One line of ``status``."""
-
-    stage: str
-    iteration: int
-    state: str
-    seconds: float | None
-
-
-def status(root: Path) -> list[StageState]:
-    """The state of every stage: done, stale, running (or stopped half-way), waiting."""
-    manifest = read_manifest(root)
-    settings = run_settings(manifest)
-    out = []
-    for name, k in stages.plan(settings.iterations):
-        record = manifest["stages"].get(stages.record_name(name, k))
-        state = "waiting" if record is None else str(record["state"])
-        if record is not None:
-            key = {
-                "settings": stages.settings_digest(name, settings),
-                "inputs": stages.inputs_digest(name, Run(root, k), settings),
-            }
-            if stages.source_gone(name, Run(root, k), settings):
-                key["inputs"] = record["key"]["inputs"]
-            state = state if record["key"] == key else "stale"
-        out.append(StageState(name, k, state, record.get("seconds") if record else None))
-    return out
-
-
 def run_part(root: Path, name: str, iteration: int, number: int) -> None:
     """Do one part of a stage in this process: what the supervisor's children call."""
     import importlib
@@ -381,6 +283,7 @@ def run_part(root: Path, name: str, iteration: int, number: int) -> None:
 
     settings = run_settings(read_manifest(root))
     part = stages.BY_NAME[name].parts[number]
+    settings = stages.stage_settings(name, iteration, settings)
     module, function = part.target.split(":")
     package = __package__.rpartition(".")[0]
     if part.interpreter == "blender":

@@ -80,6 +80,16 @@ class Run:
         return self.root / f"iter{self.iteration}"
 
     @property
+    def sources(self) -> Path:
+        """iterK/source: what is restyled, if it is not simply the last splat's renders."""
+        return self.folder / "source"
+
+    @property
+    def history(self) -> Path:
+        """metrics-history.json: the figures of all iterations, for curves."""
+        return self.root / "metrics-history.json"
+
+    @property
     def input(self) -> Path:
         """iterK/input: the collage pages sent to the stylizer."""
         return self.folder / "input"
@@ -158,12 +168,13 @@ class Run:
         return self.guides / f"r_{number}.exr"
 
     def source(self, number: int) -> Path:
-        """What this iteration restyles: the turntable in the first, the last splat's renders after
-        it.
+        """What this iteration restyles: the turntable in the first; after it the last splat's
+        renders, unless the stylize stage put something else into :attr:`sources`.
         """
         if self.iteration <= 1:
             return self.frame(number)
-        return self.at(self.iteration - 1).renders / f"{number:05d}.png"
+        own = self.sources / f"{number:05d}.png"
+        return own if own.exists() else self.at(self.iteration - 1).render(number)
 
     def key(self, number: int) -> Path:
         """A restyled keyframe, opaque RGB."""

@@ -17,6 +17,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from .a1111_control import parse_control
 from .errors import InputError
 from .presets import expand
+from .settings_loop import LoopSettings, parse_schedule
 from .settings_propagate import PropagateSettings
 from .settings_stylize import StylizeKnobs, parse_later
 from .settings_trainers import TrainerSettings
@@ -27,7 +28,7 @@ Scalar = Union[str, int, float, bool]
 
 
 @dataclass(frozen=True)
-class Settings(StylizeKnobs, PropagateSettings, TrainerSettings):
+class Settings(StylizeKnobs, PropagateSettings, TrainerSettings, LoopSettings):
     """All settings of a run; immutable, validated by :func:`validate`, stored in run.json."""
 
     # --- model and turntable
@@ -197,10 +198,7 @@ class Settings(StylizeKnobs, PropagateSettings, TrainerSettings):
         advanced=True,
     )
 
-    # --- the loop and the machine
-    iterations: int = _knob(
-        1, "passes of the whole loop; each starts from the last one's splat", "run", low=1, high=100
-    )
+    # --- the machine
     threads: int = _knob(
         0, "processor threads to use; 0 means all", "machine", low=0, high=1024, advanced=True
     )
@@ -313,34 +311,49 @@ def validate(settings: Settings) -> Settings:
     parse_split(settings.split)
     parse_control(settings.control)
     expand(settings.preset)
-    if settings.later:
-        validate(at_iteration(settings, 2))
+    longest = max((len(v) for v in parse_schedule(settings.schedule).values()), default=0)
+    if settings.later or longest:
+        for iteration in range(1, max(longest, 2) + 1):
+            validate(at_iteration(settings, iteration))
     return settings
 
 
 def at_iteration(settings: Settings, iteration: int) -> Settings:
-    """The settings of an iteration: ``later`` replaces some of them from the second on.
+    """The settings of an iteration: ``schedule`` has a value for each, ``later`` replaces some from
+    the second on.
 
-    Only settings of the stylize stage that do not decide which frames are keyframes may change
+    Only settings that do not decide which frames there are and which are keyframes may change
     between iterations. Raises InputError.
     """
-    if iteration <= 1 or not settings.later:
+    if not settings.later and not settings.schedule:
         return settings
-    changes: dict[str, Any] = {"later": ""}
-    for name, text in parse_later(settings.later).items():
-        if name not in LATER:
-            raise InputError(f"--later cannot change {name!r}; it can {', '.join(LATER)}.")
-        try:
-            changes[name] = kind(name)(text) if kind(name) is not bool else _truth(text)
-        except ValueError:
-            raise InputError(f"--later: {name} cannot be {text!r}.") from None
+    changes: dict[str, Any] = {"later": "", "schedule": ""}
+    for name, values in parse_schedule(settings.schedule).items():
+        changes[name] = _changed(
+            "--schedule", name, values[min(max(iteration, 1), len(values)) - 1]
+        )
+    if iteration > 1:
+        for name, text in parse_later(settings.later).items():
+            changes[name] = _changed("--later", name, text)
     return dataclasses.replace(settings, **changes)
+
+
+def _changed(option: str, name: str, text: str) -> Scalar:
+    """The value of a setting that may change between iterations, out of its text."""
+    if name not in LATER:
+        raise InputError(f"{option} cannot change {name!r}; it can {', '.join(LATER)}.")
+    try:
+        value: Scalar = kind(name)(text) if kind(name) is not bool else _truth(text)
+    except ValueError:
+        raise InputError(f"{option}: {name} cannot be {text!r}.") from None
+    return value
 
 
 LATER = (
     *("prompt", "negative_prompt", "strength", "sampler", "scheduler", "diffusion_steps"),
     *("cfg_scale", "checkpoint", "vae", "control", "canny_low", "canny_high", "refiner"),
-    *("refiner_switch", "sequential", "view_prompts", "style"),
+    *("refiner_switch", "sequential", "view_prompts", "style", "source", "source_blend"),
+    *("splat_guide", "train_steps", "warm_start"),
 )
 
 

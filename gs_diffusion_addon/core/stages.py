@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .run import Run, digest, file_digest
-from .settings import Settings, stage_values
+from .settings import Settings, at_iteration, stage_values
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,18 @@ def _model_files(run: Run, settings: Settings) -> list[Path]:
 
 
 def _style_files(run: Run, settings: Settings) -> list[Path]:
-    sources = [run.train_main] if run.iteration <= 1 else [run.at(run.iteration - 1).renders]
     style = Path(settings.style)
-    return sources + ([style] if settings.style and style.is_absolute() else [])
+    styles = [style] if settings.style and style.is_absolute() else []
+    if run.iteration <= 1:
+        return [run.train_main, *styles]
+    last = [run.at(run.iteration - 1).renders]
+    return [*last, *([run.train_main] if settings.source != "last" else []), *styles]
+
+
+def _training_files(run: Run, settings: Settings) -> list[Path]:
+    files = [run.gs / "train", run.gs / "transforms_train.json", run.gs / "points3d.ply"]
+    warm = settings.warm_start and run.iteration > 1
+    return [*files, *([run.at(run.iteration - 1).splat] if warm else [])]
 
 
 STAGES: tuple[Stage, ...] = (
@@ -65,7 +74,7 @@ STAGES: tuple[Stage, ...] = (
         "stylize",
         (Part("worker", "engine.stylize:run_stage"),),
         _style_files,
-        lambda r: [r.input, r.output, r.keys, r.independent],
+        lambda r: [r.sources, r.input, r.output, r.keys, r.independent],
         lambda r: [r.keys],
         "Restyling the keyframes",
     ),
@@ -94,7 +103,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "train",
         (Part("worker", "engine.train:run_stage"),),
-        lambda r, s: [r.gs / "train", r.gs / "transforms_train.json", r.gs / "points3d.ply"],
+        _training_files,
         lambda r: [r.model, r.checkpoints],
         lambda r: [r.model],
         "Training the splat",
@@ -145,9 +154,19 @@ def record_name(stage: str, iteration: int) -> str:
     return f"{iteration}/{stage}"
 
 
-def settings_digest(stage: str, settings: Settings) -> str:
-    """Hash of the settings a stage depends on."""
-    return digest([json.dumps(stage_values(settings, stage), sort_keys=True)])
+SCHEDULED = ("stylize", "propagate", "dataset", "train", "render")
+"""Stages that work with the settings of their iteration; the others see the run's own."""
+
+
+def stage_settings(stage: str, iteration: int, settings: Settings) -> Settings:
+    """The settings a stage works with in an iteration: schedules are applied."""
+    return at_iteration(settings, iteration) if stage in SCHEDULED else settings
+
+
+def settings_digest(stage: str, iteration: int, settings: Settings) -> str:
+    """Hash of the settings a stage depends on in an iteration."""
+    values = stage_values(stage_settings(stage, iteration, settings), stage)
+    return digest([json.dumps(values, sort_keys=True)])
 
 
 def source_gone(stage: str, run: Run, settings: Settings) -> bool:

@@ -27,6 +27,7 @@ from ..core.settings import Settings, parse_split
 from .guides import View, cameras, interior, read_view, ring
 from .images import BLACK, over, read_rgba, to_bytes
 from .measures import intersection_over_union, psnr, sharpness, ssim, warp_error
+from .metrics_loop import loop_figures
 from .parallel import in_order, thread_count
 
 Bytes = npt.NDArray[np.uint8]
@@ -73,6 +74,7 @@ def measure(run: Run, settings: Settings) -> dict[str, Any]:
         "warp_error": errors,
         "coverage": coverage(run),
         **appearance(run, settings, frames, circle, threads),
+        **loop_figures(run, settings, frames, circle.frames, circle.views, threads),
         "splats": splat_count(run.splat),
         "seconds": stage_seconds(run),
     }

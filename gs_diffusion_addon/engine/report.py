@@ -19,6 +19,8 @@ from ..core.settings import Settings, parse_split
 from . import report_numbers
 from .guides import cameras, ring
 from .metrics import measure
+from .metrics_loop import history
+from .report_history import history_curves
 from .report_incidents import incidents
 from .report_page import Page, Section, Strip, StripRow, render
 from .report_pictures import DETAILS, Detail, difference, picture, sprite
@@ -34,11 +36,14 @@ HEAT = "heat"
 
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
-    """Write run.metrics (once) and run.report (always anew, it tells of all iterations)."""
+    """Write run.metrics (once), and run.history and run.report (always anew, they tell of all
+    iterations).
+    """
     if not run.metrics.is_file():
         emit("phase", message="Measuring")
         write_json(run.metrics, measure(run, settings))
         emit("frame_done", frame=0, path=run.metrics.relative_to(run.root).as_posix())
+    write_json(run.history, {"iterations": history(run)})
     emit("phase", message="Writing the report")
     write_text(run.report, report(run, settings))
     emit("frame_done", frame=1, path=run.report.relative_to(run.root).as_posix())
@@ -84,7 +89,7 @@ def _page(
             for k, m in every.items()
         ],
         warp_text=report_numbers.warp_text(last),
-        curves=report_numbers.curves(every),
+        curves=history_curves(history(run)),
         sections=[
             _section(run.at(k), settings, frames, detail)
             for k in _told(run.iteration, detail.iterations)

@@ -1,4 +1,4 @@
-"""The report's figures: metrics.json of the iterations as cards, tables and curves."""
+"""The report's figures: metrics.json of the iterations as cards and tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.stages import NAMES
-from .report_curves import Curve
 from .report_page import Card, WarpRow, duration
 
 LAGS = {
@@ -153,37 +152,6 @@ def quality(every: Mapping[int, Metrics]) -> list[list[str]]:
                 ]
             )
     return rows
-
-
-def curves(every: Mapping[int, Metrics]) -> list[Curve]:
-    """Lines over the iterations, from the second one on."""
-    if len(every) < 2:
-        return []
-
-    def warp(metrics: Metrics, name: str) -> float | None:
-        lags = (metrics.get("warp_error") or {}).get(name) or {}
-        raw = (lags.get("60deg") or {}).get("raw")
-        return None if raw is None else 1e4 * raw
-
-    rows = list(every.values())
-    curves = [
-        Curve(
-            "PSNR of held-out views inside the silhouette, dB",
-            [("splat", [m.get("psnr_test_object") for m in rows])],
-        ),
-        Curve(
-            "Warp error 60° apart, × 10⁴",
-            [(n, [warp(m, n) for m in rows]) for n in ("propagated", "splat")],
-        ),
-        Curve(
-            "Sharpness over the keyframes' own",
-            [
-                (n, [(m.get("sharpness") or {}).get(f"{n}_over_keys") for m in rows])
-                for n in ("propagated", "splat")
-            ],
-        ),
-    ]
-    return [c for c in curves if any(v is not None for _, line in c.lines for v in line)]
 
 
 def seconds(every: Mapping[int, Metrics]) -> list[tuple[str, float]]:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from gs_diffusion_addon.core import pipeline, run, stages
+from gs_diffusion_addon.core import folder, pipeline, run, stages
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
@@ -81,10 +81,10 @@ def test_a_damaged_or_foreign_manifest_is_a_sentence(tmp_path, content):
 def test_a_folder_that_is_not_ours_is_refused_and_left_alone(tmp_path):
     (tmp_path / "holiday.jpg").write_text("x")
     with pytest.raises(InputError, match=r"holiday\.jpg"):
-        pipeline.prepare_folder(tmp_path)
+        folder.prepare_folder(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
     with pytest.raises(InputError, match="is a file"):
-        pipeline.prepare_folder(tmp_path / "holiday.jpg")
+        folder.prepare_folder(tmp_path / "holiday.jpg")
 
 
 def test_the_order_of_stages():
@@ -97,7 +97,9 @@ def test_the_order_of_stages():
 def test_only_the_stages_that_depend_on_a_setting_change_with_it():
     a, b = Settings(), Settings(prompt="x")
     changed = [
-        n for n in stages.NAMES if stages.settings_digest(n, a) != stages.settings_digest(n, b)
+        n
+        for n in stages.NAMES
+        if stages.settings_digest(n, 1, a) != stages.settings_digest(n, 1, b)
     ]
     assert changed == ["stylize"]
 

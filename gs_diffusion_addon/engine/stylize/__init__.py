@@ -26,7 +26,7 @@ from ...core.settings import Settings, at_iteration
 from .backend import Stylizer
 from .collage import Page
 from .pool import Pool, Task
-from .sources import backdrop, checked
+from .sources import backdrop, checked, prepare_sources
 from .stage import Stage
 
 __all__ = ["backdrop", "checked", "module_of", "run_stage", "start_all", "wants_independent"]
@@ -49,6 +49,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """
     settings = at_iteration(settings, run.iteration)
     emit = _one_at_a_time(emit)
+    prepare_sources(run, settings)
     alone = list(range(settings.views)) if wants_independent(settings) else []
     module = module_of(settings.stylizer)
     stage = Stage(run, settings, emit, module.ENLARGE, alone)

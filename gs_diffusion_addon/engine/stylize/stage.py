@@ -21,7 +21,7 @@ from .backend import Hints, Report, Styled, Stylizer
 from .collage import Page, compose, cut, plan_layout, plan_pages
 from .control import fitted
 from .geometry import Geometry, view_words
-from .sources import Color, backdrop, checked
+from .sources import Color, backdrop, checked, guided, guiding
 
 
 class Stage:
@@ -91,7 +91,7 @@ class Stage:
             return False
         for k, pixels in zip(page.frames, cut(page, self.layout, sheet), strict=True):
             if not self.run.key(k).exists():
-                write_png(self.run.key(k), pixels)
+                write_png(self.run.key(k), guided(self.run, self.settings, k, pixels))
                 self.finished(self.run.key(k), frame=k)
         return True
 
@@ -144,6 +144,10 @@ class Stage:
         controls = self.geometry.controls(
             self.units, page, self.layout, self.compose(page), self.settings
         )
+        if (splat := guiding(self.run, self.settings)) is not None:
+            # With the turntable as source, tile control holds on to what the last splat shows.
+            last = self.compose(page, splat)
+            controls = tuple((u, last if u.kind == "tile" else c) for u, c in controls)
         for unit in self.units:
             if unit.kind == "reference" and (first := self.reference(page)) is not None:
                 controls = (*controls, (unit, first))
@@ -195,11 +199,11 @@ class Stage:
         write_png(path, sheet, {"frames": " ".join(str(k) for k in page.frames)})
         return sheet
 
-    def compose(self, page: Page) -> Bytes:
-        """The sources of a page on the backdrop."""
+    def compose(self, page: Page, splat: Run | None = None) -> Bytes:
+        """The sources of a page, or what the splat of another iteration shows, on the backdrop."""
+        place = self.run.source if splat is None else splat.render
         pictures = [
-            to_bytes(over(checked(self.run.source(k), self.layout), self.backdrop))
-            for k in page.frames
+            to_bytes(over(checked(place(k), self.layout), self.backdrop)) for k in page.frames
         ]
         return compose(page, self.layout, pictures, self.backdrop)
 

@@ -26,6 +26,10 @@ class Trainer(Protocol):
     train: Callable[[Run, Settings, Emit], Splats]
 
 
+WARM = ("builtin", "gsplat")
+"""The trainers that can go on from a splat."""
+
+
 def trainer(name: str) -> Trainer:
     """The trainer called ``name``; raises InputError for another name."""
     # Imported here: each brings its own heavy packages, and only the chosen one is needed.
@@ -67,5 +71,11 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """
     path = result_path(run, settings)
     if not path.is_file():
+        if settings.warm_start and run.iteration > 1 and settings.trainer not in WARM:
+            emit(
+                "warning",
+                message=f"The trainer {settings.trainer} starts from points, so --warm-start does "
+                f"nothing; {' and '.join(WARM)} can start from a splat.",
+            )
         write_splats(path, trainer(settings.trainer).train(run, settings, emit))
     shutil.rmtree(run.checkpoints, ignore_errors=True)

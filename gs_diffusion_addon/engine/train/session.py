@@ -6,9 +6,11 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from ...core.events import Emit, Progress
 from ...core.exr import Guide, read_guide
-from ...core.ply import Points, Splats, read_points, write_splats
+from ...core.ply import Points, Splats, read_points, read_splats, write_splats
 from ...core.run import Run, file_digest
 from ...core.settings import Settings
 from ..splat import checkpoint
@@ -18,6 +20,7 @@ from ..splat.initialize import colored, from_points, from_silhouettes, points_of
 from ..splat.training import Recipe, Status, train
 
 _FEWEST_POINTS = 50  # a surface sampled with fewer is no surface
+_LIVELY = 4.0  # logit of the opacity from which on nothing is learned quickly
 _MOST_GUIDES = 24  # depth maps read when there are no colored points
 
 
@@ -57,10 +60,34 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
         settings.checkpoint_seconds,
         lambda sentence: emit("warning", message=sentence),
         # The points as they are, so that a changed start makes an old checkpoint invalid.
-        source=f"{settings.splats} {settings.sh_degree} {file_digest(run.gs / 'points3d.ply')}",
+        source=_source(run, settings),
         show=show,
     )
     return dataset.world.splats_out(local)
+
+
+def _source(run: Run, settings: Settings) -> str:
+    """Names what the first splats are made of."""
+    text = f"{settings.splats} {settings.sh_degree} {file_digest(run.gs / 'points3d.ply')}"
+    if warm(run, settings):
+        text += f" {file_digest(run.at(run.iteration - 1).splat)}"
+    return text
+
+
+def warm(run: Run, settings: Settings) -> bool:
+    """Whether training starts from the last iteration's splat."""
+    return settings.warm_start and run.iteration > 1
+
+
+def last_splats(run: Run, dataset: Dataset) -> Splats:
+    """The last iteration's splats in the data set's local world, ready to be trained on.
+
+    Opacities are kept off their ends, where a logit has no gradient. Raises InputError.
+    """
+    splats = read_splats(run.at(run.iteration - 1).splat)
+    local = dataset.world.splats_in(splats.selected(splats.finite))
+    logits = np.clip(local.opacities, -_LIVELY, _LIVELY).astype(np.float32)
+    return dataclasses.replace(local, opacities=logits)
 
 
 class _Reporter:
@@ -89,9 +116,11 @@ class _Reporter:
 
 
 def first_splats(run: Run, settings: Settings, emit: Emit, dataset: Dataset) -> Splats:
-    """The splats to start from: colored surface points, else surface samples, depth,
-    silhouettes.
+    """The splats to start from: the last iteration's if asked for, colored surface points, else
+    surface samples, depth, silhouettes.
     """
+    if warm(run, settings):
+        return last_splats(run, dataset)
     count, degree, seed = settings.splats, settings.sh_degree, settings.seed
     points = _colored_points(run, dataset)
     if points is None:

@@ -1,0 +1,112 @@
+"""A run's beginning and what can be told of it: its folder, what it needs, its stages' states."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import loop, stages
+from .errors import InputError
+from .interpreters import blender_program, worker_python
+from .run import PANEL_LOG, SCENE_COPY, Run, read_manifest, run_settings
+from .settings import Settings
+
+
+def prepare_folder(root: Path) -> None:
+    """Make the run folder; refuse one that is not ours or cannot be written. Raises InputError."""
+    if root.exists() and not root.is_dir():
+        raise InputError(f"{root} is a file; choose a folder for --out.")
+    if root.is_dir() and not (root / "run.json").exists():
+        ours = (".lock", SCENE_COPY, "logs")
+        strangers = sorted(p.name for p in root.iterdir() if p.name not in ours)
+        if strangers:
+            raise InputError(
+                f"{root} is not empty and holds no run (there is {strangers[0]!r} in it); "
+                f"choose another --out."
+            )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".gsd-tmp-{os.getpid()}-probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{root} cannot be written: {error.strerror}; choose another --out."
+        ) from None
+
+
+def forget_empty_run(root: Path) -> None:
+    """Remove what a refused first start left (run.json, events, logs), so that the corrected
+    command can use the same folder; a folder with any picture in it is kept.
+    """
+    if any(root.glob("train_main/*")):
+        return
+    logs = [p for p in root.glob("logs/*.log") if p.name != PANEL_LOG]  # Blender reads on in that
+    for path in (
+        *logs,
+        *(root / n for n in ("run.json", "events.jsonl", ".lock")),
+    ):
+        path.unlink(missing_ok=True)
+    for folder in (root / "train_main", root / "guides", root / "logs", root):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def require_startable(settings: Settings) -> None:
+    """One existing source and both interpreters; raises InputError or MissingError."""
+    if bool(settings.blend) == bool(settings.model):
+        raise InputError("Name the model with either --blend FILE.blend or --model FILE.")
+    path = Path(settings.blend or settings.model)
+    if not path.is_file():
+        raise InputError(f"The model file {path} does not exist.")
+    blender_program(settings)
+    worker_python(settings)
+
+
+def resolve(settings: Settings) -> dict[str, str]:
+    """What each ``auto`` stands for on this machine, by what ``check`` finds."""
+    from . import check
+
+    out: dict[str, str] = {}
+    if settings.stylizer == "auto":
+        out["stylizer"] = "a1111" if check.server(settings).ok else "preview"
+    if settings.propagator == "auto":
+        out["propagator"] = "reproject"
+    if settings.trainer == "auto":
+        out["trainer"] = check.best_trainer(settings)
+    if settings.compare_independent == "auto":
+        cheap = out.get("stylizer", settings.stylizer) == "preview"
+        out["compare_independent"] = "yes" if cheap else "no"
+    return out
+
+
+@dataclass(frozen=True)
+class StageState:
+    """One line of ``status``."""
+
+    stage: str
+    iteration: int
+    state: str
+    seconds: float | None
+
+
+def status(root: Path) -> list[StageState]:
+    """The state of every stage: done, stale, running (or stopped half-way), waiting."""
+    manifest = read_manifest(root)
+    settings = run_settings(manifest)
+    out = []
+    for name, k in loop.plan(root, settings):
+        record = manifest["stages"].get(stages.record_name(name, k))
+        state = "waiting" if record is None else str(record["state"])
+        if record is not None:
+            key = {
+                "settings": stages.settings_digest(name, k, settings),
+                "inputs": stages.inputs_digest(name, Run(root, k), settings),
+            }
+            if stages.source_gone(name, Run(root, k), settings):
+                key["inputs"] = record["key"]["inputs"]
+            state = state if record["key"] == key else "stale"
+        out.append(StageState(name, k, state, record.get("seconds") if record else None))
+    return out
