@@ -20,6 +20,7 @@ import requests
 
 from . import a1111_flavours as flavours
 from . import a1111_wire as wire
+from . import json_text
 from .a1111_errors import LostAnswer, NanFault, PassingFault
 from .a1111_lists import AUTH_VARIABLE, CONNECT_SECONDS, LIST_SECONDS, Connection
 from .a1111_network import listens
@@ -236,7 +237,7 @@ class _Watch:
                 answer = self._session.get(self._url, timeout=CONNECT_SECONDS)
                 if answer.status_code != 200:
                     return  # a server without progress; the picture comes all the same
-                pulse = wire.read_pulse(answer.json())
+                pulse = wire.read_pulse(json_text.loads(answer.content))
             except (requests.RequestException, ValueError):
                 continue  # busy; the open request finds out what is wrong
             if self._done.is_set():

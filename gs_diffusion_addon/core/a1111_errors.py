@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from . import json_text
 from .errors import GsdError, MissingError, StageError
 
 GATEWAY = frozenset({502, 503, 504, 520, 521, 522, 523, 524})
@@ -80,7 +81,7 @@ def _server_fault(kind: str, text: str, status: int, address: str) -> GsdError:
 
 def _json_or_none(body: bytes) -> Any:
     try:
-        return json.loads(body)
+        return json_text.loads(body)
     except ValueError:
         return None
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import requests
 
 from . import a1111_flavours as flavours
-from . import a1111_names
+from . import a1111_names, json_text
 from . import a1111_wire as wire
 from .a1111_control import DEFAULT_UNITS
 from .a1111_errors import fault
@@ -237,7 +237,7 @@ class Connection:
         if not answer.content:
             return None
         try:
-            return answer.json()
+            return json_text.loads(answer.content)
         except ValueError:
             raise MissingError(
                 f"{self.address} answers with something else than JSON, so it is not an A1111 "

@@ -124,7 +124,8 @@ def _by_name(entries: Sequence[Mapping[str, Any]], *fields: str) -> dict[str, st
     for aliases in (False, True):
         for entry in entries:
             proper = str(entry.get(fields[0]) or "")
-            others = [*(entry.get("aliases") or []), *(entry.get(f) for f in fields[1:])]
+            listed = entry.get("aliases")
+            others = [*(listed if isinstance(listed, list) else []), *map(entry.get, fields[1:])]
             for key in others if aliases else [proper]:
                 if key and proper:
                     found.setdefault(fold(str(key)), proper)

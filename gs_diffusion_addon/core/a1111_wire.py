@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from . import json_text
 from .a1111_names import fold, same_model
 from .errors import InputError, StageError
 
@@ -244,7 +245,7 @@ def _info(text: Any) -> dict[str, Any]:
     if isinstance(text, dict):
         return text
     try:
-        info = json.loads(text) if isinstance(text, str) and text else {}
+        info = json_text.loads(text) if isinstance(text, str) and text else {}
     except ValueError:
         raise StageError("The server's account of the picture ('info') is not JSON.") from None
     return info if isinstance(info, dict) else {}
@@ -303,7 +304,8 @@ def read_pulse(data: Any) -> Pulse:
     assert isinstance(state, dict)
 
     def number(value: Any) -> float:
-        return float(value) if isinstance(value, (int, float)) else 0.0
+        usable = isinstance(value, (int, float)) and math.isfinite(value)
+        return float(value) if usable else 0.0
 
     flags = ("interrupted", "skipped", "stopping_generation")
     return Pulse(

@@ -7,7 +7,6 @@ else, and fl_x, fl_y, cx, cy, w, h for those that do.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from .cameras import Camera
+from . import json_text
+from .cameras import Array, Camera
 from .errors import InputError
 from .run import write_json
+
+_LARGEST = 65536  # pixels; a larger picture cannot be meant
+_SHORTEST = 1e-4  # of the picture's longer side: a focal length that no lens has
+_SHEAR = 0.05  # how far a pose may be from a rotation; other programs round to few digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +87,7 @@ def read_transforms(path: Path, size_of: SizeOf | None = None) -> list[Frame]:
     fault.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except (OSError, ValueError) as error:
@@ -113,8 +117,7 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
         matrix = np.vstack([matrix, (0, 0, 0, 1)])
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise InputError(f"{path}: frame {k} has no finite 4x4 transform_matrix.")
-    if abs(np.linalg.det(matrix[:3, :3])) < 1e-12:
-        raise InputError(f"{path}: frame {k} has a singular transform_matrix.")
+    matrix = _rigid(path, k, matrix)
     file_path = entry.get("file_path")
     if not isinstance(file_path, str):
         raise InputError(f"{path}: frame {k} has no file_path.")
@@ -123,15 +126,17 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
         width, height = size_of(file_path)
     if width is None or height is None or width < 1 or height < 1:
         raise InputError(f"{path}: the size of frame {k} is missing (w and h).")
+    if max(width, height) > _LARGEST:
+        raise InputError(f"{path}: frame {k} is said to be {width:g}x{height:g} pixels large.")
     angle, fl_x = number("camera_angle_x"), number("fl_x")
     if fl_x is None:
         if angle is None or not 0 < angle < np.pi:
             raise InputError(f"{path}: frame {k} has neither fl_x nor camera_angle_x.")
         fl_x = 0.5 * width / float(np.tan(angle / 2))
     fl_y = number("fl_y") or fl_x
+    if not all(_SHORTEST < focal / max(width, height) < 1 / _SHORTEST for focal in (fl_x, fl_y)):
+        raise InputError(f"{path}: frame {k} has a focal length that no camera has ({fl_x:g}).")
     cx, cy = number("cx"), number("cy")
-    scale = np.cbrt(abs(np.linalg.det(matrix[:3, :3])))
-    matrix[:3, :3] /= scale
     camera = Camera(
         int(width),
         int(height),
@@ -147,6 +152,23 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
         int(number("frame") or 0) if "frame" in entry else k,
         int(number("ring") or 0),
     )
+
+
+def _rigid(path: Path, k: int, matrix: Array) -> Array:
+    """The pose without its scale; raises InputError if it is singular, sheared or mirrored.
+
+    A camera of such a pose would give other pictures than those beside it.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        scale = np.cbrt(np.linalg.det(matrix[:3, :3]))
+        rotation = matrix[:3, :3] / scale if abs(scale) > 1e-30 else np.zeros((3, 3))
+        error = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if not error < _SHEAR or scale < 0 or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise InputError(
+            f"{path}: the transform_matrix of frame {k} is no camera's pose: it is singular, "
+            f"sheared or mirrored."
+        )
+    return np.block([[rotation, matrix[:3, 3:]], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 
 def split_frames(

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from . import json_text
+
 RECORD = "\x1e"
 
 Event = dict[str, Any]
@@ -37,7 +39,8 @@ def make_event(event: str, **fields: Any) -> Event:
 
 def encode(event: Event) -> str:
     """One line of JSON without line end."""
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str)
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")  # halves of surrogate pairs are no text
 
 
 def child_emitter(stage: str, iteration: int) -> Emit:
@@ -80,7 +83,7 @@ def parse_line(line: str) -> Iterator[Event | str]:
         yield head
     if mark:
         try:
-            event = json.loads(tail)
+            event = json_text.loads(tail)
         except ValueError:
             yield tail
             return

@@ -35,6 +35,7 @@ _TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<u4"), 1: np.dtype("<f2"), 2: n
 _NONE, _ZIPS, _ZIP = 0, 2, 3
 _LINES = {_NONE: 1, _ZIPS: 1, _ZIP: 16}
 _MOST_PIXELS = 1 << 28
+_MOST_OBJECTS = 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ def read_guide(path: Path) -> Guide:
         plane("Depth.Z", "Depth.V").astype(np.float32),
         vector("Normal"),
         vector("Position"),
-        np.rint(index).astype(np.int32),
+        np.clip(np.nan_to_num(np.rint(index)), 0, _MOST_OBJECTS).astype(np.int32),
     )
 
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from . import json_text
 from .errors import InputError
 from .settings import Settings, from_json, to_json
 
@@ -229,7 +230,7 @@ def write_json(path: Path, data: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file; raises InputError with the reason."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_text.loads(path.read_bytes())
     except FileNotFoundError:
         raise InputError(f"{path} does not exist.") from None
     except (OSError, ValueError) as error:

@@ -284,7 +284,18 @@ def _convert(name: str, value: Any) -> Any:
     if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
         raise InputError(f"Setting {name} must be a {wanted.__name__}, not {value!r}.")
     assert isinstance(value, (str, int, float, bool))
+    if isinstance(value, str) and ("\0" in value or not _is_text(value)):
+        raise InputError(f"Setting {name} holds something that is no text: {value!a}.")
     return value
+
+
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it; bytes of another encoding on a command line cannot."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def validate(settings: Settings) -> Settings:

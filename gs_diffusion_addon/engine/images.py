@@ -25,7 +25,15 @@ Floats = npt.NDArray[np.float32]
 BLACK = (0.0, 0.0, 0.0)
 GRAY = (0.5, 0.5, 0.5)
 
-Image.MAX_IMAGE_PIXELS = 1 << 28  # a decompression bomb ends as a sentence, not as a full memory
+MOST_PIXELS = 1 << 26
+"""8192 x 8192, the largest --size; anything larger is refused instead of filling the memory."""
+
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+
+_DENSEST = 10_000
+"""Pixels a byte of a file can stand for: a PNG's black and white ones reach 8 * 1032."""
+
+_FAULTS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError)
 
 
 def read_rgba(path: Path) -> Bytes:
@@ -41,27 +49,32 @@ def read_rgb(path: Path) -> Bytes:
 def _read(path: Path, mode: str) -> Bytes:
     try:
         with Image.open(path) as image:
+            _believe(image, path.stat().st_size)
             return np.array(image.convert(mode))
     except FileNotFoundError:
         raise InputError(f"The picture {path} does not exist.") from None
-    except (
-        OSError,
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        SyntaxError,
-        ValueError,
-    ) as error:
+    except _FAULTS as error:
         raise InputError(f"The picture {path} cannot be read: {error}.") from None
+
+
+def _believe(image: Image.Image, count: int) -> None:
+    """Raise ValueError for a header that a file of ``count`` bytes cannot keep, before memory is
+    taken for it.
+    """
+    pixels = image.width * image.height
+    if pixels > MOST_PIXELS or (pixels > 1 << 20 and pixels > _DENSEST * count):
+        raise ValueError(f"{count} bytes that claim to be {image.width} x {image.height} pixels")
 
 
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of a picture, from its header alone. Raises InputError."""
     try:
         with Image.open(path) as image:
+            _believe(image, path.stat().st_size)
             return image.size
     except FileNotFoundError:
         raise InputError(f"The picture {path} does not exist.") from None
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+    except _FAULTS as error:
         raise InputError(f"The picture {path} cannot be read: {error}.") from None
 
 
@@ -87,8 +100,9 @@ def decode_rgb(data: bytes) -> Bytes:
     """The bytes of a picture file of any format -> (H, W, 3) uint8. Raises InputError."""
     try:
         with Image.open(io.BytesIO(data)) as image:
+            _believe(image, len(data))
             return np.array(image.convert("RGB"))
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+    except _FAULTS as error:
         raise InputError(f"A picture of {len(data)} bytes cannot be read: {error}.") from None
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from ..core import json_text
 from .report_html import Child, h
 
 MOST = 60
@@ -17,12 +17,12 @@ def incidents(path: Path) -> list[str]:
         return []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            event = json.loads(line)
+            event = json_text.loads(line)
         except ValueError:
             continue  # a line torn by a kill
         if isinstance(event, dict) and event.get("event") in ("warning", "error"):
-            stage = event.get("stage")
-            found.setdefault(f"{stage}: {event.get('message')}" if stage else str(event["message"]))
+            stage, message = event.get("stage"), str(event.get("message", ""))
+            found.setdefault(f"{stage}: {message}" if stage else message)
     return list(found)[:MOST]
 
 

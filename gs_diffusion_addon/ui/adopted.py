@@ -6,7 +6,6 @@ The run folder's lock says whether anybody still works there, so a process that 
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import re
@@ -19,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..core import process
+from ..core import json_text, process
 from ..core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STAGE, MissingError
 from ..core.run import PANEL_LOG, Run, in_use
 from .job import Job
@@ -175,7 +174,7 @@ def _events(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         with suppress(ValueError):
-            event = json.loads(line)
+            event = json_text.loads(line)
             if isinstance(event, dict) and "event" in event:
                 found.append(event)
     return found

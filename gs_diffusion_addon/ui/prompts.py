@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import bpy
 
+from ..core import json_text
 from ..core.presets import PROMPTS
 from ..core.run import write_json
 from ..declarations import SCENE_SETTINGS, Operators
@@ -25,7 +25,7 @@ def own_file() -> Path:
 def own() -> dict[str, dict[str, str]]:
     """The user's presets by name; none if the file is missing or damaged."""
     try:
-        found = json.loads(own_file().read_text(encoding="utf-8"))
+        found = json_text.loads(own_file().read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

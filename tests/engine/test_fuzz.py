@@ -1,0 +1,48 @@
+"""The engine's readers and hostile input: a part of bench/fuzz.py, and what it once found."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.engine import images
+from gs_diffusion_addon.engine.report_incidents import incidents
+
+from ..fuzz_readers import engine_readers
+from ..fuzzing import campaign, png, trial
+
+
+@pytest.mark.parametrize("reader", engine_readers(), ids=lambda r: r.name)
+def test_damaged_input_ends_as_data_or_as_a_sentence(reader, tmp_path):
+    for data in reader.seeds:
+        assert trial(reader, data, tmp_path / "seed")[1] is None
+    tally = campaign(reader, tmp_path, 1_000_000, 100_000, 0.6)
+    assert tally.inputs > 0
+    assert not tally.findings
+
+
+@pytest.mark.parametrize("size", [(9, 12_779_526), (32_777, 2_054), (60_000, 60_000), (0, 5)])
+def test_pictures_that_claim_more_than_they_hold(tmp_path, size):
+    """Decompression bombs are refused by their header, before memory is taken for them."""
+    data = bytearray(png(4, 4))
+    data[16:24] = struct.pack(">II", *size)
+    (tmp_path / "bomb.png").write_bytes(data)
+    for read in (images.size_of, images.read_rgba, images.read_rgb):
+        with pytest.raises(InputError, match=r"bomb\.png cannot be read"):
+            read(tmp_path / "bomb.png")
+    with pytest.raises(InputError):
+        images.decode_rgb(bytes(data))
+
+
+def test_the_largest_picture_of_one_color_is_read(tmp_path):
+    """One bit a pixel and all of them equal is the most that a PNG can be packed."""
+    (tmp_path / "mask.png").write_bytes(png(4096, 4096, color=0, bits=1))
+    assert images.size_of(tmp_path / "mask.png") == (4096, 4096)
+    assert not images.read_rgb(tmp_path / "mask.png").any()
+
+
+def test_an_incident_without_a_message(tmp_path):
+    (tmp_path / "events.jsonl").write_text('{"event": "error"}\n' + "[" * 5000 + "\n7\n")
+    assert incidents(tmp_path / "events.jsonl") == [""]
