@@ -42,7 +42,12 @@ def main() -> int:
     new = itertools.islice((s for s in itertools.count() if str(s) not in done), given.count)
 
     def work(seed: int) -> Outcome | None:
-        return seeded(made, seed, given.state) if time.monotonic() < end else None
+        if time.monotonic() > end:
+            return None
+        try:
+            return seeded(made, seed, given.state)
+        except Exception as error:  # noqa: BLE001 — a seed that cannot be judged counts as a fault
+            return Outcome(seed, faults=[f"{type(error).__name__}: {error}"])
 
     with ThreadPoolExecutor(given.jobs) as pool:
         for job in as_completed([pool.submit(work, seed) for seed in list(new)]):

@@ -123,6 +123,8 @@ def strike(mode: str, supervisor: int, root: Path, rng: random.Random) -> None:
         os.kill(supervisor, signal.SIGINT)
         return
     children = [pid for pid in processes_of(root) if pid != supervisor]
+    if mode == "child" and not children:  # between two stages
+        mode = "parent"
     targets = {
         "tree": [supervisor, *children],
         "parent": [supervisor],
@@ -286,7 +288,7 @@ def kill(made: Reference, root: Path, stage: str, mode: str, rng: random.Random)
         alive = child.poll() is None
         if alive:
             strike(mode, child.pid, root, rng)
-        child.wait(timeout=60)
+        child.wait(timeout=900)
     finally:
         child.kill()
         child.wait()
