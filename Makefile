@@ -4,7 +4,7 @@ NAME ?=
 PY = .venv/bin/python
 WORKER = .venv-worker/bin/python
 
-.PHONY: help setup setup-test demo test test-slow lint bench package clean cuda-check
+.PHONY: help setup setup-test demo test test-slow lint bench package repository blender-test clean cuda-check
 
 help:
 	@echo "make demo [OUT=DIR]   restyle a head into a splat, into runs/demo (about 5 minutes on 2 cores)"
@@ -13,6 +13,8 @@ help:
 	@echo "make bench [NAME=x]   the comparisons behind README's numbers"
 	@echo "make cuda-check       with an NVIDIA card: train with gsplat and graphdeco, print a table"
 	@echo "make package          the Blender extension's zip, in dist/"
+	@echo "make repository       the same, listed for Blender's Get Extensions, in dist/repository"
+	@echo "make blender-test     the zip in Blender 4.2 to 5.2, and in its window where there is one"
 	@echo "make setup            only the environments"
 
 setup:
@@ -44,6 +46,13 @@ bench: setup-test
 package:
 	@sh tools/setup.sh
 	@$(PY) tools/package.py
+
+repository:
+	@sh tools/setup.sh
+	@$(PY) tools/package.py --repository
+
+blender-test: setup
+	@$(PY) tools/blender_test.py
 
 # The script's exit code is 3 without a card; make itself reports it as "Error 3".
 cuda-check: setup

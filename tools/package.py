@@ -1,10 +1,14 @@
-"""``make package``: stage the manifest and the add-on, validate and build the zip with Blender's
-own tool.
+"""``make package`` and ``make repository``: stage the manifest and the add-on, validate and build
+the zip with Blender's own tool; with ``--repository`` list it for Blender's "Get Extensions", too.
+
+A repository is a folder of static files (zip and index.json): put it on any web server and give
+Blender the address of its index.json, or a file:// one.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -16,8 +20,6 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def blender_tool() -> Path:
     """Blender's extension tool inside the bpy wheel."""
-    import importlib.util
-
     spec = importlib.util.find_spec("bpy")
     if spec is None or spec.origin is None:
         raise SystemExit("package: the bpy wheel is missing; run 'make setup'.")
@@ -27,11 +29,8 @@ def blender_tool() -> Path:
     return found[0]
 
 
-def main() -> int:
-    """Build gs_diffusion_addon-VERSION.zip; returns the tool's exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder of the zip")
-    tool, out = blender_tool(), parser.parse_args().out
+def build(out: Path) -> None:
+    """Write gs_diffusion_addon-VERSION.zip into ``out``; raises CalledProcessError."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder) / "gs_diffusion_addon"
@@ -40,13 +39,33 @@ def main() -> int:
         )
         for name in ("blender_manifest.toml", "LICENSE"):
             shutil.copy2(ROOT / name, staged / name)
-        for action in (
-            ["validate", str(staged)],
-            ["build", "--source-dir", str(staged), "--output-dir", str(out)],
-        ):
-            done = subprocess.run([sys.executable, str(tool), *action], check=False)
-            if done.returncode:
-                return done.returncode
+        _tool("validate", str(staged))
+        _tool("build", "--source-dir", str(staged), "--output-dir", str(out))
+
+
+def list_repository(out: Path) -> None:
+    """Write index.json and index.html for the zips in ``out``; raises CalledProcessError."""
+    _tool("server-generate", "--repo-dir", str(out), "--html")
+
+
+def _tool(*words: str) -> None:
+    subprocess.run([sys.executable, str(blender_tool()), *words], check=True)
+
+
+def main() -> int:
+    """Returns the failed tool's exit code, or 0."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="folder of the zip (default: dist)")
+    parser.add_argument("--repository", action="store_true", help="make a repository of it")
+    given = parser.parse_args()
+    out = given.out or ROOT / "dist" / ("repository" if given.repository else "")
+    try:
+        build(out)
+        if given.repository:
+            list_repository(out)
+            print(f"Blender reads it from the address of {out / 'index.json'}")
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)
     return 0
 
 

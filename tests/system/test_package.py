@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from .program import ROOT, TINY
@@ -25,6 +28,34 @@ import addon_utils
 addon_utils.disable(name)
 import os; sys.stdout.flush(); os._exit(0)
 """
+
+
+def test_a_repository_installs_from_a_web_server(tmp_path):
+    built = tmp_path / "repository"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "package.py"), "--repository", "--out", str(built)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    index = json.loads((built / "index.json").read_text())
+    assert [entry["id"] for entry in index["data"]] == ["gs_diffusion_addon"]
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(built))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        script = ROOT / "tests" / "installed" / "repository.py"
+        url = f"http://127.0.0.1:{server.server_port}/index.json"
+        done = subprocess.run(
+            [sys.executable, str(script), url],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "home")},
+            check=False,
+        )
+        server.shutdown()
+    assert "INSTALLED bl_ext." in done.stdout, done.stdout + done.stderr
 
 
 def test_the_zip_installs_and_its_worker_makes_a_turntable(scene, tmp_path):
