@@ -101,6 +101,14 @@ def build() -> Parser:
     attempt.add_argument("--part", type=int, help=argparse.SUPPRESS)
     add_settings(attempt)
 
+    reroll = commands.add_parser("reroll", help="restyle one keyframe of a run with another seed")
+    _out(reroll)
+    reroll.add_argument("--key", type=int, required=True, help="the keyframe's number")
+    reroll.add_argument("--iteration", type=int, default=1, help="the iteration (default: 1)")
+    reroll.add_argument("--seed", type=int, default=-1, help="the seed (default: a random one)")
+    reroll.add_argument("--events", action="store_true", help="print events on standard output")
+    reroll.add_argument("--part", type=int, help=argparse.SUPPRESS)
+
     status = commands.add_parser("status", help="what is done in a run folder")
     _out(status)
     status.add_argument("--json", action="store_true", help="as JSON")

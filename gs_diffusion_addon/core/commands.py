@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import sys
 import threading
 import traceback
@@ -130,6 +131,24 @@ def _try(parsed: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _reroll(parsed: argparse.Namespace) -> int:
+    from . import reroll
+
+    root, seed = parsed.out.expanduser().resolve(), parsed.seed
+    if parsed.part is not None:
+        return _child(
+            "stylize",
+            parsed.iteration,
+            lambda: reroll.run_part(root, parsed.key, parsed.iteration, seed),
+        )
+    seed = random.randrange(2**31) if seed < 0 else seed
+    stop = threading.Event()
+    stop_on_signals(stop)
+    sink = print_event if parsed.events else Console()
+    print(reroll.run(root, parsed.key, parsed.iteration, seed, sink, stop))
+    return EXIT_DONE
+
+
 def _environment(parsed: argparse.Namespace) -> int:
     from . import environment
 
@@ -177,6 +196,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "stage": _stage,
     "try": _try,
+    "reroll": _reroll,
     "status": _status,
     "check": _check,
     "splat": _splat,

@@ -12,8 +12,9 @@ from itertools import pairwise
 import numpy as np
 
 from .cameras import Array, Camera, look_at
+from .errors import InputError
 from .settings import Settings, all_rings
-from .values import Ring
+from .values import Ring, parse_frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,18 @@ def plan_keys(settings: Settings) -> list[int]:
         frames += key_frames(ring.count, wanted, first)
         first += ring.count
     return frames
+
+
+def used_keys(settings: Settings) -> list[int]:
+    """The keyframes that the others are made of: the planned ones but those that the user rejects.
+
+    Raises InputError when none is left.
+    """
+    rejected = parse_frames(settings.reject_keys)
+    used = [frame for frame in plan_keys(settings) if frame not in rejected]
+    if not used:
+        raise InputError("--reject-keys leaves no keyframe; reject fewer.")
+    return used
 
 
 def split_pages(frames: Sequence[int], sides: int) -> list[list[int]]:

@@ -21,7 +21,7 @@ from .settings_loop import LoopSettings, parse_schedule
 from .settings_propagate import PropagateSettings
 from .settings_stylize import StylizeKnobs, parse_later
 from .settings_trainers import TrainerSettings
-from .values import Knob, Ring, parse_rings, parse_size, parse_split
+from .values import Knob, Ring, parse_frames, parse_rings, parse_size, parse_split
 from .values import declare as _knob
 
 Scalar = Union[str, int, float, bool]
@@ -319,6 +319,7 @@ def validate(settings: Settings) -> Settings:
         )
     parse_rings(settings.rings)
     parse_size(settings.size)
+    parse_frames(settings.reject_keys)
     parse_split(settings.split)
     parse_control(settings.control)
     expand(settings.preset)

@@ -28,6 +28,12 @@ class PropagateSettings:
         "stylize propagate",
         choices=("auto", *PROPAGATORS),
     )
+    reject_keys: str = _knob(
+        "",
+        "keyframes that came out badly: their numbers, such as 12,48; all frames are made of the "
+        "others",
+        advanced=True,
+    )
     seams: str = _knob(
         "hidden",
         "how reproject joins keyframes: hidden takes each point from one keyframe and puts the "

@@ -60,6 +60,14 @@ def parse_rings(text: str) -> tuple[Ring, ...]:
     return tuple(rings)
 
 
+def parse_frames(text: str) -> frozenset[int]:
+    """``"12,48"`` -> frame numbers; raises InputError."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not all(part.isdecimal() for part in parts):
+        raise InputError(f"--reject-keys wants numbers of keyframes, such as 12,48; not {text!r}.")
+    return frozenset(int(part) for part in parts)
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """``"512"`` or ``"640x360"`` -> (width, height) in pixels; raises InputError."""
     width, x, height = text.lower().replace("×", "x").partition("x")

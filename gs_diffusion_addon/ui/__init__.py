@@ -9,6 +9,7 @@ import bpy
 from ..declarations import SCENE_SETTINGS
 from . import (
     environment,
+    keys,
     menus,
     operators,
     panels,
@@ -31,6 +32,7 @@ CLASSES = (
     *runs.CLASSES,
     *run_operators.CLASSES,
     *quitting.CLASSES,
+    *keys.CLASSES,
     *environment.CLASSES,
     *preferences.CLASSES,
     *panels.CLASSES,

@@ -155,7 +155,7 @@ class Job:
             self.iteration = int(event.get("iteration") or 0)
             self.detail, self.share, self.eta, self.rows = "", 0.0, None, []
         elif kind == "phase":
-            self.detail = str(event.get("message", ""))
+            self.detail, self.share, self.eta = str(event.get("message", "")), 0.0, None
         elif kind == "progress":
             done, total = event.get("done", 0), max(1, event.get("total", 1))
             self.share, self.eta = min(1.0, done / total), event.get("eta")

@@ -14,17 +14,17 @@ from ..core.run import Run, read_manifest
 from ..core.settings import knob, names
 from ..core.stages import BY_NAME
 from ..declarations import CATEGORY, SCENE_SETTINGS, Operators, Panels
-from . import pictures, running
+from . import keys, pictures, running
+from .adopted import Adopted
 from .job import Job
 from .places import log_tail_file, runs_folder
 from .properties import NOT_SHOWN, as_settings
-from .runs import is_working, row, runs, selected
+from .runs import is_working, left_behind, row, runs, selected
 from .text import draw_text
 
 ELSEWHERE = ("prompt", "objects", "iterations", *NOT_SHOWN)
 """Settings that the main panel shows in a way of its own, or not at all."""
 
-SHOWN_KEYS = 12
 SHOWN_RUNS = 6
 
 
@@ -93,17 +93,21 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         line.operator(Operators.USE_SELECTION, text="", icon="RESTRICT_SELECT_OFF")
         job = running.current
         if job is not None and running.is_running():
-            _draw_progress(layout, job)
+            _draw_progress(layout, job, settings)
             return
         big = layout.column(align=True)
         big.scale_y = 1.4
         big.operator(Operators.RUN_ITERATION, icon="PLAY").resume = False
         line = layout.row(align=True)
-        line.operator(Operators.RUN_ITERATIONS, text=f"Run {settings.iterations} Iterations")
+        plural = "" if settings.iterations == 1 else "s"
+        text = f"Run {settings.iterations} Iteration{plural}"
+        line.operator(Operators.RUN_ITERATIONS, text=text)
         line.prop(settings, "iterations", text="")
         _draw_estimate(layout, context.scene, settings)
         if job is not None:
             _draw_outcome(layout, job)
+        else:
+            _draw_left_behind(layout, left_behind(runs_folder(context.scene)))
 
 
 def _draw_estimate(layout: Any, scene: Any, settings: Any) -> None:
@@ -134,21 +138,40 @@ def _known(folder: Path) -> dict[str, float]:
     return {}
 
 
-def _draw_progress(layout: Any, job: Job) -> None:
+def _draw_progress(layout: Any, job: Job, settings: Any) -> None:
     round_ = f" (iteration {job.iteration})" if job.iteration else ""
     layout.label(text=f"{job.stage}{round_}", icon="TIME")
     left = "" if job.eta is None else f", {duration(job.eta)} left"
-    layout.progress(factor=job.share, text=f"{job.detail}{left}")
-    draw_picture(layout, job.picture, 7.0)
+    layout.progress(factor=job.share, text=f"{job.detail[:40]}{left}")
+    if job.rows:
+        _draw_waiting(layout, job)
+    if job.picture is not None:
+        draw_picture(layout, pictures.newest(job.picture), 7.0)
     for text in job.warnings[-2:]:
         draw_text(layout, text, "INFO")
     layout.operator(Operators.CANCEL, icon="CANCEL")
-    if job.log:
+    if isinstance(job, Adopted):
+        layout.prop(settings, "outlive")
+    lines = job.tail or list(job.log)[-6:]
+    if lines:
         header, body = layout.panel("gs_diffusion_log", default_closed=True)
         header.label(text="Log")
         if body is not None:
-            for line in list(job.log)[-6:]:
-                body.label(text=line[-60:])
+            column = body.column(align=True)
+            column.scale_y = 0.8
+            for line in lines:
+                column.label(text=line[:48])
+
+
+def _draw_waiting(layout: Any, job: Job) -> None:
+    """How far EbSynth's program is, its folder, and the way out."""
+    done = sum(row.get("done") == row["last"] - row["first"] + 1 for row in job.rows)
+    box = layout.box()
+    box.label(text=f"Waiting for EbSynth, rows {done}/{len(job.rows)}", icon="SORTTIME")
+    folder = str(Run(job.folder, max(1, job.iteration)).folder / "ebsynth")
+    line = box.row(align=True)
+    line.operator(Operators.OPEN_FILE, text="Open Folder", icon="FILE_FOLDER").path = folder
+    line.operator(Operators.SKIP_EBSYNTH, icon="FORWARD").folder = folder
 
 
 def _draw_outcome(layout: Any, job: Job) -> None:
@@ -165,6 +188,19 @@ def _draw_outcome(layout: Any, job: Job) -> None:
         line.operator(Operators.RESUME_RUN, text="Resume", icon="PLAY").folder = str(job.folder)
     if Run(job.folder).report.is_file():
         line.operator(Operators.OPEN_REPORT, text="Report", icon="URL").folder = str(job.folder)
+
+
+def _draw_left_behind(layout: Any, folder: Path | None) -> None:
+    """A run that another Blender left: still working, or stopped amid a stage."""
+    if folder is None:
+        return
+    box = layout.box()
+    if is_working(folder):
+        box.label(text=f"{folder.name} works on by itself", icon="TIME")
+        box.operator(Operators.ADOPT_RUN, icon="VIEWZOOM").folder = str(folder)
+        return
+    box.label(text=f"{folder.name} was stopped", icon="INFO")
+    box.operator(Operators.RESUME_RUN, icon="PLAY").folder = str(folder)
 
 
 def draw_picture(layout: Any, path: Path | None, scale: float) -> None:
@@ -203,21 +239,7 @@ class GS_DIFFUSION_PT_stylize(StagePanel, bpy.types.Panel):
         if settings.tried:
             draw_picture(layout, Path(settings.tried), 9.0)
         draw_stage(layout, self.stage)
-        _draw_keys(layout, selected(context.scene))
-
-
-def _draw_keys(layout: Any, folder: Path | None) -> None:
-    """The restyled keyframes; one that is opened and painted over makes propagation stale."""
-    found = sorted(Run(folder).keys.glob("keys*.png"))[:SHOWN_KEYS] if folder else []
-    if not found:
-        return
-    layout.label(text=f"Keyframes of {folder.name}" if folder else "")
-    grid = layout.grid_flow(columns=4, even_columns=True, align=True, row_major=True)
-    for path in found:
-        cell = grid.column(align=True)
-        draw_picture(cell, path, 3.0)
-        number = str(int(path.stem.removeprefix("keys")))
-        cell.operator(Operators.OPEN_FILE, text=number, icon="BRUSH_DATA").path = str(path)
+        keys.draw(layout, settings, selected(context.scene))
 
 
 class GS_DIFFUSION_PT_propagate(StagePanel, bpy.types.Panel):
@@ -254,6 +276,7 @@ class GS_DIFFUSION_PT_result(ViewPanel, bpy.types.Panel):
     def draw(self, context: bpy.types.Context) -> None:
         """The splat's first render and what can be done with it."""
         layout, folder = self.layout, selected(context.scene)
+        layout.prop(getattr(context.scene, SCENE_SETTINGS), "hide_model")
         layout.operator(Operators.TOGGLE_SOURCE, icon="HIDE_OFF")
         found = row(folder) if folder else None
         if folder is None or found is None or found.splat is None:

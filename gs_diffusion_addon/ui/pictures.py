@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import bpy.utils.previews
 
 _collection: Any = None
 MOST = 200
+STAY = 1.5  # s
+_shown: tuple[Path, float] = (Path(), 0.0)
 
 
 def icon(path: Path) -> int:
@@ -29,6 +32,17 @@ def icon(path: Path) -> int:
             _collection.clear()
         _collection.load(key, str(path), "IMAGE")
     return int(_collection[key].icon_id)
+
+
+def newest(path: Path) -> Path:
+    """``path``, or the picture shown instead for the while that Blender takes to load one: pictures
+    that come too fast would never be seen.
+    """
+    global _shown
+    shown, since = _shown
+    if path != shown and (time.monotonic() - since > STAY or not shown.exists()):
+        _shown = path, time.monotonic()
+    return _shown[0]
 
 
 def forget() -> None:

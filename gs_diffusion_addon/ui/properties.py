@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 
 from ..core.settings import Settings, flag, from_json, kind, knob, names
+from .text import label
 
 NOT_SHOWN = ("blend", "model")
 """Where the model comes from is given by the open scene."""
@@ -21,9 +22,9 @@ INT_MAX = 2**31 - 1
 def _property(name: str) -> Any:
     """The bpy property that stands for the setting ``name``."""
     k, default, type_ = knob(name), getattr(Settings(), name), kind(name)
-    common = {"name": _label(name), "description": k.help, "default": default}
+    common = {"name": label(name), "description": k.help, "default": default}
     if k.choices:
-        items = [(c, _label(c), f"{_label(name)}: {c}") for c in k.choices]
+        items = [(c, label(c), f"{label(name)}: {c}") for c in k.choices]
         return bpy.props.EnumProperty(items=items, **common)
     if type_ is bool:
         return bpy.props.BoolProperty(**common)
@@ -36,13 +37,6 @@ def _property(name: str) -> Any:
         limits["max"] = min(limits.get("max", INT_MAX), INT_MAX)
         return bpy.props.IntProperty(**common, **limits)
     return bpy.props.FloatProperty(**common, **limits)
-
-
-def _label(name: str) -> str:
-    words = name.replace("_", " ").replace("-", " ")
-    return {"cfg scale": "CFG Scale", "sh degree": "SH Degree", "hdri": "HDRI"}.get(
-        words, words.title()
-    )
 
 
 RunSettings = type(

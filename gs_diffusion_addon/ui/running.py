@@ -80,6 +80,7 @@ def start_new(scene: bpy.types.Scene, until: str = "import", iterations: int = 0
     except OSError as error:
         raise InputError(f"{run} cannot be made: {error.strerror or error}.") from None
     words = [f"--blend={run / SCENE_COPY}", *options(settings, worker_python(settings))]
+    words.append("--reject-keys=")  # those of the chosen run are not this one's
     if iterations:
         words.append(f"--iterations={iterations}")
     job = start_in(scene, run, [f"--until={until}", *words])

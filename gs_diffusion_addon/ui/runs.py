@@ -43,13 +43,23 @@ def selected(scene: bpy.types.Scene) -> Path | None:
     return folder if name and Run(folder).manifest.is_file() else None
 
 
+def newest_keys(folder: Path) -> Run | None:
+    """The run at its newest iteration that has restyled keyframes; None if it has none."""
+    found = [p for p in folder.glob("iter*/keys") if p.parent.name[4:].isdecimal()]
+    numbers = [int(p.parent.name[4:]) for p in found if any(p.glob("keys*.png"))]
+    return Run(folder, max(numbers)) if numbers else None
+
+
 @dataclass(frozen=True)
 class Row:
-    """One line of the list: folder, stages done of all, finished, prompt, the splat or None."""
+    """One line of the list: folder, stages done of all, whether it stopped amid one, prompt, the
+    splat or None.
+    """
 
     folder: Path
     done: int
     stages: int
+    stopped: bool
     prompt: str
     splat: Path | None
 
@@ -76,7 +86,9 @@ def _read(folder: Path) -> Row:
     done = sum(1 for record in stages.values() if record.get("state") == "done")
     splats = [Run(folder, k).splat for k in range(iterations, 0, -1)]
     splat = next((p for p in splats if p.is_file()), None)
-    return Row(folder, done, len(plan(iterations)), str(settings.get("prompt", "")), splat)
+    stopped = any(record.get("state") == "running" for record in stages.values())
+    prompt = str(settings.get("prompt", ""))
+    return Row(folder, done, len(plan(iterations)), stopped, prompt, splat)
 
 
 def is_working(folder: Path) -> bool:
@@ -85,6 +97,31 @@ def is_working(folder: Path) -> bool:
         return in_use(folder)
     except OSError:
         return False
+
+
+def left_behind(folder: Path) -> Path | None:
+    """The newest run if it works without us or stopped amid a stage; None otherwise."""
+    last = runs(folder)
+    found = row(last[-1]) if last else None
+    return found.folder if found and (found.stopped or is_working(found.folder)) else None
+
+
+class GS_DIFFUSION_OT_skip_ebsynth(bpy.types.Operator):
+    """Wait no longer for EbSynth: frames that it has not made are carried over by reproject"""
+
+    bl_idname = Operators.SKIP_EBSYNTH
+    bl_label = "Skip"
+
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Leave the file that ends the wait."""
+        try:
+            (Path(self.folder) / "SKIP").touch()
+        except OSError as error:
+            self.report({"ERROR"}, f"{self.folder} cannot be written: {error.strerror}.")
+            return {"CANCELLED"}
+        return {"FINISHED"}
 
 
 class GS_DIFFUSION_OT_choose_run(bpy.types.Operator):
@@ -144,6 +181,7 @@ class GS_DIFFUSION_OT_open_file(bpy.types.Operator):
 
 
 CLASSES = (
+    GS_DIFFUSION_OT_skip_ebsynth,
     GS_DIFFUSION_OT_choose_run,
     GS_DIFFUSION_OT_import_result,
     GS_DIFFUSION_OT_open_file,

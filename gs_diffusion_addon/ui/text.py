@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+from ..core.settings import flag, names
 
 
 def lines_of(text: str, width: int) -> list[str]:
@@ -22,10 +25,24 @@ def lines_of(text: str, width: int) -> list[str]:
     return lines
 
 
+def spoken(text: str) -> str:
+    """A sentence of the program with the panel's names: ``--samples`` becomes "Samples"."""
+    known = {flag(name): label(name) for name in names()}
+    return re.sub(r"--[a-z][a-z0-9-]*", lambda found: known.get(found[0], found[0]), text)
+
+
+def label(name: str) -> str:
+    """A setting's name, or a choice, as panels write it."""
+    words = name.replace("_", " ").replace("-", " ")
+    return {"cfg scale": "CFG Scale", "sh degree": "SH Degree", "hdri": "HDRI"}.get(
+        words, words.title()
+    )
+
+
 def draw_text(layout: Any, text: str, icon: str = "NONE", width: int = 34) -> None:
-    """A sentence over several labels, the icon before the first."""
+    """A sentence over several labels, the icon before the first, with the panel's names."""
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for line in lines_of(text, width):
+    for line in lines_of(spoken(text), width):
         column.label(text=line, icon=icon)
         icon = "BLANK1" if icon != "NONE" else icon

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.dataset import Frame
-from ...core.orbit import plan_keys
+from ...core.orbit import used_keys
 from ...core.settings import Settings
 
 
@@ -90,5 +90,5 @@ def places(settings: Settings, frames: Sequence[Frame]) -> dict[int, Place]:
 
 def key_positions(settings: Settings, ring: Sequence[Frame]) -> list[int]:
     """Positions on ``ring`` of the keys that lie on it."""
-    planned = set(plan_keys(settings))
+    planned = set(used_keys(settings))
     return [k for k, frame in enumerate(ring) if frame.frame in planned]

@@ -1,0 +1,123 @@
+"""The strip of keyframes, the wait for EbSynth, a run left behind, sentences for the panel."""
+
+import sys
+
+import bpy
+import pytest
+
+import gs_diffusion_addon
+from gs_diffusion_addon.core.run import Run, new_manifest, write_json
+from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.ui import keys, panels, pictures, properties, running, runs
+from gs_diffusion_addon.ui.job import Job
+from gs_diffusion_addon.ui.text import spoken
+from tests.blender.ui_helpers import drawn
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A chosen run with three restyled keyframes in its second iteration."""
+    root = tmp_path / "run-001"
+    folder = Run(root, 2)
+    folder.keys.mkdir(parents=True)
+    Run(root, 1).keys.mkdir(parents=True)
+    for number in (0, 4, 8):
+        folder.key(number).touch()
+    write_json(folder.manifest, new_manifest(Settings(blend="x"), "0"))
+    group().folder, group().run = str(tmp_path), "run-001"
+    return folder
+
+
+def group():
+    return bpy.context.scene.gs_diffusion
+
+
+def test_the_strip_shows_the_newest_iterations_keys_and_rejecting_one_is_a_setting(run):
+    shown = drawn(panels.GS_DIFFUSION_PT_stylize)
+    assert "Keyframes of run-001, Iteration 2" in shown
+    assert [s for s in shown if s.startswith("Frame ")] == ["Frame 0", "Frame 4", "Frame 8"]
+    bpy.ops.gs_diffusion.reject_key(key=4)
+    bpy.ops.gs_diffusion.reject_key(key=8)
+    assert group().reject_keys == "4,8" and "--reject-keys=4,8" in properties.options(group())
+    assert "4 left out" in drawn(panels.GS_DIFFUSION_PT_stylize)
+    with pytest.raises(RuntimeError, match="has to stay"):
+        bpy.ops.gs_diffusion.reject_key(key=0)
+    bpy.ops.gs_diffusion.reject_key(key=4)
+    assert group().reject_keys == "8"
+
+
+def test_reroll_asks_the_worker_for_that_key_of_that_iteration(run, tmp_path, monkeypatch):
+    script = tmp_path / "stand_in.py"
+    script.write_text(
+        "import pathlib, sys\npathlib.Path(__file__ + '.txt').write_text(str(sys.argv))"
+    )
+    command = [sys.executable, str(script)]
+    monkeypatch.setattr(running, "blender_command", lambda _settings: list(command))
+    reroll = bpy.ops.gs_diffusion.reroll_key
+    assert reroll(folder=str(run.root), key=4, iteration=2) == {"FINISHED"}
+    asked = script.with_name("stand_in.py.txt").read_text()
+    assert "'reroll'" in asked and "--key=4" in asked and "--iteration=2" in asked
+    assert "Propagate" in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+    script.write_text("import sys\nprint('gsd: No such keyframe.')\nsys.exit(2)")
+    assert reroll(folder=str(run.root), key=5, iteration=2) == {"CANCELLED"}
+    assert "No such keyframe." in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+
+
+def test_a_damaged_setting_does_not_break_the_strip(run):
+    group().reject_keys = "four"
+    assert keys.rejected(group()) == frozenset()
+    assert "Frame 4" in drawn(panels.GS_DIFFUSION_PT_stylize)
+
+
+def test_the_wait_for_ebsynth_is_shown_and_can_be_skipped(run):
+    rows = [{"key": k, "first": 0, "last": 5, "done": done} for k, done in ((0, 6), (4, 2), (8, 0))]
+    job = Job((), run.root, stage="Carrying the style", iteration=2)
+    job._show({"event": "ebsynth", "rows": rows})
+    running.become_current(job)
+    shown = drawn(panels.GS_DIFFUSION_PT_main)
+    assert {"Waiting for EbSynth, rows 1/3", "Open Folder", "gs_diffusion.skip_ebsynth"} <= set(
+        shown
+    )
+    (run.folder / "ebsynth").mkdir()
+    bpy.ops.gs_diffusion.skip_ebsynth(folder=str(run.folder / "ebsynth"))
+    assert (run.folder / "ebsynth" / "SKIP").is_file()
+    with pytest.raises(RuntimeError, match="cannot be written"):
+        bpy.ops.gs_diffusion.skip_ebsynth(folder=str(run.root / "none"))
+    job._show({"event": "stage_started", "label": "Next"})
+    assert "Waiting" not in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+    job.code = 0
+
+
+def test_a_run_that_was_stopped_amid_a_stage_is_offered(run):
+    assert runs.left_behind(run.root.parent) is None
+    manifest = new_manifest(Settings(blend="x"), "0")
+    manifest["stages"]["0/turntable"] = {"state": "running"}
+    write_json(run.manifest, manifest)
+    assert runs.left_behind(run.root.parent) == run.root
+    shown = drawn(panels.GS_DIFFUSION_PT_main)
+    assert {"run-001 was stopped", "gs_diffusion.resume_run"} <= set(shown)
+
+
+def test_sentences_name_settings_as_the_panel_does():
+    assert spoken("Raise --samples or --cfg-scale; see --api.") == (
+        "Raise Samples or CFG Scale; see --api."
+    )
+
+
+def test_pictures_that_come_fast_stay_long_enough_to_be_seen(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(pictures.time, "monotonic", lambda: now[0])
+    first, second = tmp_path / "1.png", tmp_path / "2.png"
+    first.touch(), second.touch()
+    assert pictures.newest(first) == first
+    now[0] += 0.5
+    assert pictures.newest(second) == first
+    now[0] += 2
+    assert pictures.newest(second) == second
