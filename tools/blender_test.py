@@ -29,7 +29,7 @@ WHEELS = {
 INSTALL_SECONDS = 150
 SCENARIOS = (
     *("idle", "run", "cancel", "fail", "quit_and_stop", "resume", "quit_and_leave", "adopt"),
-    "large_import",
+    *("try_view", "stages", "large_import"),
 )
 """Of tests/window/scenarios.py; what one leaves behind is there for the next."""
 

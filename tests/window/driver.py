@@ -68,10 +68,31 @@ def in_viewport(operator: Callable[..., set[str]], *words: Any, **options: Any) 
         return operator("INVOKE_DEFAULT", *words, **options)
 
 
-def shoot(name: str, crop: str = "") -> None:
-    """A picture of the whole window, or of WxH+X+Y of it."""
-    cut = ["-crop", crop, "+repage"] if crop else []
-    subprocess.run(["import", "-window", "root", *cut, str(OUT / f"{name}.png")], check=True)
+def shoot(name: str, height: int = 0, width: int = 0) -> None:
+    """A picture of the whole window, or of the sidebar's uppermost ``height`` pixels (and of
+    ``width`` beside its right border); without ImageMagick none.
+    """
+    window, _, region = viewport()
+    cut: list[str] = []
+    if height:
+        right, width = region.x + region.width, width or region.width
+        top = window.height - region.y - region.height
+        cut = ["-crop", f"{width}x{height}+{right - width}+{top}", "+repage"]
+    command = ["import", "-window", "root", *cut, "-quality", "90", str(OUT / f"{name}.jpg")]
+    try:
+        subprocess.run(command, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"PICTURE {name} could not be taken: {error}", flush=True)
+
+
+def press(key: str, text: str = "", **modifiers: bool) -> None:
+    """A key press over the viewport; needs ``--enable-event-simulate``."""
+    window, area, _ = viewport()
+    x, y = area.x + area.width // 3, area.y + area.height // 2
+    window.event_simulate("MOUSEMOVE", "NOTHING", x=x, y=y)
+    words = {"unicode": text} if text else {}
+    window.event_simulate(key, "PRESS", x=x, y=y, **words, **modifiers)
+    window.event_simulate(key, "RELEASE", x=x, y=y, **modifiers)
 
 
 @contextlib.contextmanager

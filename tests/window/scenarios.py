@@ -34,7 +34,7 @@ TINY = {
 def idle() -> Iterator[float]:
     """The panel in a factory scene."""
     yield from driver.show_tab()
-    driver.shoot("idle")
+    driver.shoot("idle", 380)
 
 
 def run() -> Iterator[float]:
@@ -42,10 +42,12 @@ def run() -> Iterator[float]:
     before = set(bpy.data.objects.keys())
     yield from _press_run()
     yield from driver.wait_for(lambda: _job().image, 60)
-    yield 1.0
-    driver.shoot("running")
+    yield 3.0
+    driver.shoot("running", 620)
+    driver.shoot("running_window")
     yield from _until_over()
-    driver.shoot("finished")
+    driver.shoot("finished", 560)
+    driver.shoot("finished_window")
     new = set(bpy.data.objects.keys()) - before
     assert any("splat" in name.lower() for name in new), new
     assert bpy.data.objects["Suzanne"].hide_render, "the model was not hidden behind its splat"
@@ -62,7 +64,7 @@ def cancel() -> Iterator[float]:
     yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 10)
     print(f"CANCELLED in {time.monotonic() - start:.1f} s", flush=True)
     yield 1.0
-    driver.shoot("cancelled")
+    driver.shoot("cancelled", 560)
     left = driver.processes_in(folder)
     assert not left, left
 
@@ -71,7 +73,7 @@ def fail() -> Iterator[float]:
     """A run that cannot work says why, and the buttons work again."""
     yield from _press_run(server="http://127.0.0.1:9", stylizer="a1111")
     yield from _until_over()
-    driver.shoot("failed")
+    driver.shoot("failed", 560)
     assert "127.0.0.1:9" in _job().outcome, _job().outcome
     assert bpy.ops.gs_diffusion.run_iteration.poll()
 
@@ -114,7 +116,7 @@ def _offered(operator: str) -> Iterator[float]:
     folder = driver.ui("runs").runs(Path(driver.settings().folder))[-1]
     working = driver.ui("runs").is_working(folder)
     assert working == (operator == "adopt_run"), f"{folder}: working is {working}"
-    driver.shoot(operator)
+    driver.shoot(operator, 560)
     driver.in_viewport(getattr(bpy.ops.gs_diffusion, operator), folder=str(folder))
     yield from _until_over()
     assert "splat_iter1" in bpy.data.objects, _job().outcome
@@ -124,14 +126,75 @@ def ask_before_quitting() -> Iterator[float]:
     """Ctrl-Q during a run asks; needs --enable-event-simulate."""
     yield from _press_run()
     yield 2.0
-    window, area, _ = driver.viewport()
-    x, y = area.x + area.width // 3, area.y + area.height // 2
-    window.event_simulate("MOUSEMOVE", "NOTHING", x=x, y=y)
-    for value in ("PRESS", "RELEASE"):
-        window.event_simulate("Q", value, x=x, y=y, ctrl=True)
-    yield 1.5
+    driver.press("Q", ctrl=True)
+    yield 2.0
     driver.shoot("quit")
     _job().end_now()
+
+
+def search() -> Iterator[float]:
+    """F3 finds the button in a factory scene; needs --enable-event-simulate."""
+    yield from driver.show_tab()
+    driver.press("F3")
+    yield 1.5
+    for letter in "run diff":
+        driver.press("SPACE" if letter == " " else letter.upper(), letter)
+        yield 0.3
+    yield 1.5
+    driver.shoot("search")
+
+
+def one_panel() -> Iterator[float]:
+    """A picture of the sub-panel that PANEL names, with the runs of earlier scenarios."""
+    import os
+
+    name = os.environ["PANEL"]
+    driver.open_panels(name)
+    _scene()
+    found = driver.ui("runs").runs(Path(driver.settings().folder))
+    whole = [p for p in found if (p / "splat_iter1.ply").exists()]
+    driver.settings().run = whole[-1].name if whole else ""
+    yield from driver.show_tab()
+    yield 4.0
+    driver.shoot(f"panel_{name}", 720)
+
+
+def try_view() -> Iterator[float]:
+    """Try on One View shows before and after in the panel."""
+    driver.open_panels("stylize")
+    _scene()
+    yield from driver.show_tab()
+    driver.measure_ours()
+    driver.in_viewport(bpy.ops.gs_diffusion.try_view)
+    yield from _until_over()
+    assert _job().succeeded, _job().outcome
+    assert Path(driver.settings().tried).is_file()
+    yield 2.0
+    driver.shoot("tried", 720)
+
+
+def stages() -> Iterator[float]:
+    """One button a stage: the turntable, then the keyframes of the same run, then all frames with
+    one keyframe left out.
+    """
+    _scene()
+    yield from driver.show_tab()
+    driver.measure_ours()
+    folder = None
+    for stage, made in (
+        ("turntable", "train_main/r_0.png"),
+        ("stylize", "iter1/keys/keys00000.png"),
+        ("propagate", "iter1/stylized/r_0.png"),
+    ):
+        if stage == "propagate":
+            driver.in_viewport(bpy.ops.gs_diffusion.reject_key, key=2)
+        driver.in_viewport(bpy.ops.gs_diffusion.run_stage, stage=stage)
+        yield from _until_over()
+        assert _job().succeeded, _job().outcome
+        assert folder in (None, _job().folder), "a stage began a new run"
+        folder = _job().folder
+        assert (folder / made).is_file(), f"{made} is missing"
+    assert not (folder / "iter1" / "gs").exists(), "more was done than was asked for"
 
 
 def large_import() -> Iterator[float]:

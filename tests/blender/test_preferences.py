@@ -1,0 +1,112 @@
+"""The preferences: what is found, the worker's environment, presets of the user's own."""
+
+import json
+import sys
+import time
+
+import bpy
+import pytest
+
+import gs_diffusion_addon
+from gs_diffusion_addon.ui import environment, preferences, prompts
+from tests.blender.ui_helpers import Layout
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene, tmp_path, monkeypatch):
+    monkeypatch.setenv("GSD_ENVIRONMENT", str(tmp_path / "worker"))
+    monkeypatch.setattr(environment, "findings", [])
+    monkeypatch.setattr(environment, "environment_job", None)
+    monkeypatch.setattr(environment, "check_job", None)
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+
+
+def stand_in(monkeypatch, code: str) -> list[tuple[str, ...]]:
+    """Let the operators start a line of Python; returns what they would have asked for."""
+    asked: list[tuple[str, ...]] = []
+    head = (
+        "import sys, time, json\n"
+        "def event(e, **f): print('\\x1e' + json.dumps({'event': e, **f}), flush=True)\n"
+    )
+
+    def program(*words):
+        asked.append(words)
+        return [sys.executable, "-c", head + code]
+
+    monkeypatch.setattr(environment, "_program", program)
+    return asked
+
+
+def drawn() -> list[str]:
+    layout = Layout()
+    panel = type("Panel", (), {"worker_python": "", "layout": layout})()
+    panel.bl_rna = preferences.GS_DIFFUSION_AP_preferences.bl_rna
+    panel._draw_environment = lambda box: preferences.GS_DIFFUSION_AP_preferences._draw_environment(
+        panel, box
+    )
+    preferences.GS_DIFFUSION_AP_preferences.draw(panel, bpy.context)
+    return layout.shown
+
+
+def test_what_was_found_is_a_line_each(monkeypatch):
+    lines = [
+        {"name": "Torch", "ok": True, "detail": "2.13 works", "todo": "", "required": True},
+        {"name": "EbSynth", "ok": False, "detail": "none", "todo": "Get it.", "required": False},
+    ]
+    asked = stand_in(monkeypatch, f"print({json.dumps(json.dumps(lines))})")
+    assert "Not looked at yet: press Check Again." in drawn()
+    bpy.ops.gs_diffusion.check()
+    assert asked[0][:2] == ("check", "--json")
+    shown = " ".join(drawn())
+    assert "Torch: 2.13 works" in shown and "EbSynth: none" in shown and "Get it." in shown
+
+
+def test_the_environment_is_announced_made_and_removed(monkeypatch, tmp_path):
+    assert "to download" in " ".join(drawn()) and "are free" in " ".join(drawn())
+    monkeypatch.setattr(environment.online, "allowed", lambda: True)
+    asked = stand_in(monkeypatch, "event('phase', message='Installing torch')")
+    assert bpy.ops.gs_diffusion.environment(action="create") == {"FINISHED"}
+    assert asked[-1] == ("environment", "create", f"--folder={tmp_path / 'worker'}")
+    assert environment.environment_job.succeeded and "Done." in drawn()
+    stand_in(monkeypatch, "print('gsd: No room on the disk.'); sys.exit(3)")
+    bpy.ops.gs_diffusion.environment(action="remove")
+    assert "No room on the disk." in " ".join(drawn())
+
+
+def test_creating_the_environment_needs_permission_to_go_online(monkeypatch):
+    monkeypatch.setattr(environment.online, "allowed", lambda: False)
+    with pytest.raises(RuntimeError, match="Allow Online Access"):
+        bpy.ops.gs_diffusion.environment(action="create")
+
+
+def test_progress_is_shown_and_it_can_be_canceled(monkeypatch, tmp_path):
+    stand_in(monkeypatch, "event('phase', message='Installing torch')\ntime.sleep(60)")
+    job = environment.Job(environment._program("x"), tmp_path, stage="Making the environment")
+    job.start()
+    environment.environment_job = job
+    end = time.monotonic() + 30
+    while not job.detail and job.poll() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert "Making the environment: Installing torch" in drawn()
+    bpy.ops.gs_diffusion.environment(action="cancel")
+    job.wait()
+    assert job.cancelled and "Cancel" not in drawn()
+
+
+def test_prompt_presets_the_programs_and_the_users(monkeypatch, tmp_path):
+    monkeypatch.setattr(prompts, "own_file", lambda: tmp_path / "prompts.json")
+    settings = bpy.context.scene.gs_diffusion
+    assert {"rodin", "red-hair", "elf"} <= set(prompts.every())
+    bpy.ops.gs_diffusion.prompt_preset(name="rodin")
+    assert "Rodin" in settings.prompt and settings.negative_prompt
+    settings.prompt = "a jade dragon"
+    bpy.ops.gs_diffusion.save_prompt_preset(name="Jade")
+    settings.prompt = ""
+    bpy.ops.gs_diffusion.prompt_preset(name="Jade")
+    assert settings.prompt == "a jade dragon"
+    (tmp_path / "prompts.json").write_text("damaged")
+    assert set(prompts.every()) == set(prompts.PROMPTS)
+    with pytest.raises(RuntimeError, match="needs a name"):
+        bpy.ops.gs_diffusion.save_prompt_preset(name=" ")
