@@ -3,90 +3,69 @@ file.
 
 The picture is sum_i c_i alpha_i T_i + T background with T_i = prod_{j<i} (1 - alpha_j) and
 alpha_i = min(0.99, opacity_i exp(-d^T conic_i d / 2)), skipped below 1/255 (Kerbl et al. 2023).
-A tile ends when every pixel's T is below 1e-4.
-
-Speed: a splat visits only its box, each row of it in one vector loop without branches. The
-vectors begin at the box, not at multiples of their length, so that a small splat does not pay
-for a whole row. A tile's state (light and three colors, row by row) fits the first-level cache.
-Indices are unsigned because numba wraps negative ones, which keeps the loop from becoming vector
-instructions.
+Before each chunk of splats, blocks where every pixel's T is below 1e-4 are done with, and a tile
+ends with its last block. :mod:`.tile` says how the work is laid out.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from .jit import (
-    ALPHA_MAX,
-    ALPHA_MIN,
-    BLUE,
-    CONIC_XX,
-    CONIC_XY,
-    CONIC_YY,
-    GREEN,
-    HALF,
-    LANES,
-    ONE,
-    OPACITY,
-    OPAQUE,
-    RED,
-    TILE_X,
-    TILE_Y,
-    ZERO,
-    U,
-    V,
-    exponential,
-    inlined,
-    kernel,
+from .jit import ALPHA_MAX, LOG2_MIN, ONE, OPAQUE, TILE_X, TILE_Y, ZERO, inlined, kernel
+from .tile import (
+    AT_BLUE,
+    AT_GREEN,
+    AT_RED,
+    AT_U,
+    AT_V,
+    BLOCKS,
+    BLOCKS_X,
+    CHUNK,
+    PREPARED,
+    aligned,
+    exponent,
+    lists_for_chunk,
+    place_of,
+    prepare,
+)
+from .vectors import (
+    BLOCK_X,
+    BLOCK_Y,
+    WIDTH,
+    highest,
+    load,
+    power_of_two,
+    smaller,
+    store,
+    take,
+    where_reached,
 )
 
-_CHECK = 16  # splats between two looks at whether the tile is finished
+_LAYERS = 4  # of a block's state: light, red, green, blue
 
 
 @inlined
-def _finished(state):  # type: ignore[no-untyped-def]
-    """Whether less than OPAQUE of the light passes at every pixel of the tile."""
-    for y in range(TILE_Y):
-        most = ZERO
-        for x in range(TILE_X):
-            most = max(most, state[y, 0, x])
-        if most >= OPAQUE:
-            return False
-    return True
-
-
-@inlined
-def _blend(projected, box, i, x0, y0, state):  # type: ignore[no-untyped-def]
-    """Composite splat i behind what the tile at x0, y0 holds."""
-    left, right = max(box[i, 0] - x0, 0), min(box[i, 1] - x0, TILE_X)
-    lanes = (right - left + LANES - 1) // LANES * LANES
-    start = np.uint64(min(left, TILE_X - lanes))
-    u, v = projected[i, U] - np.float32(x0 + start), projected[i, V] - np.float32(y0)
-    xx, xy, yy = (
-        -HALF * projected[i, CONIC_XX],
-        -projected[i, CONIC_XY],
-        -HALF * projected[i, CONIC_YY],
-    )
-    opacity, red, green, blue = (
-        projected[i, OPACITY],
-        projected[i, RED],
-        projected[i, GREEN],
-        projected[i, BLUE],
-    )
-    for y in range(max(box[i, 2] - y0, 0), min(box[i, 3] - y0, TILE_Y)):
-        dy = np.float32(y) - v
-        across, down = xy * dy, yy * dy * dy
-        for x in range(lanes):
-            k = start + np.uint64(x)
-            dx = np.float32(np.int32(x)) - u
-            power = (xx * dx + across) * dx + down
-            alpha = min(opacity * exponential(min(power, ZERO)), ALPHA_MAX)
-            alpha = alpha if alpha >= ALPHA_MIN else ZERO
-            weight = alpha * state[y, 0, k]
-            state[y, 1, k] += weight * red
-            state[y, 2, k] += weight * green
-            state[y, 3, k] += weight * blue
-            state[y, 0, k] -= weight
+def _blend(block, prepared, places, state):  # type: ignore[no-untyped-def]
+    """Composite the prepared splats at ``places`` behind what ``block`` holds."""
+    at = block * (_LAYERS * WIDTH)
+    left, top = np.float32(block % BLOCKS_X * BLOCK_X), np.float32(block // BLOCKS_X * BLOCK_Y)
+    light, red = load(state, at), load(state, at + WIDTH)
+    green, blue = load(state, at + 2 * WIDTH), load(state, at + 3 * WIDTH)
+    for n in range(len(places)):
+        place = take(places, n)
+        power = exponent(
+            prepared, place, left - take(prepared, place + AT_U), top - take(prepared, place + AT_V)
+        )
+        alpha = where_reached(smaller(power_of_two(power), ALPHA_MAX), power, LOG2_MIN)
+        weight = alpha * light
+        light = light - weight
+        red = red + weight * take(prepared, place + AT_RED)
+        green = green + weight * take(prepared, place + AT_GREEN)
+        blue = blue + weight * take(prepared, place + AT_BLUE)
+    store(state, at, light)
+    store(state, at + WIDTH, red)
+    store(state, at + 2 * WIDTH, green)
+    store(state, at + 3 * WIDTH, blue)
 
 
 @kernel
@@ -99,23 +78,32 @@ def raster(first, last, tiles_x, starts, pairs, projected, box, background, imag
     where in ``pairs`` each tile stopped.
     """
     height, width = light.shape
-    state = np.empty((TILE_Y, 4, TILE_X), image.dtype)
+    state = aligned(BLOCKS * _LAYERS * WIDTH, image)
+    prepared = aligned(CHUNK * PREPARED, image)
+    masks, lists, counts = lists_for_chunk()
     for tile in range(first, last):
         x0, y0 = tile % tiles_x * TILE_X, tile // tiles_x * TILE_Y
-        state[:, 0] = ONE
-        state[:, 1:] = ZERO
-        pair = starts[tile]
-        while pair < starts[tile + 1]:
-            _blend(projected, box, pairs[pair], x0, y0, state)
-            pair += 1
-            if (pair - starts[tile]) % _CHECK == 0 and _finished(state):
-                break
+        for block in range(BLOCKS):
+            at = block * (_LAYERS * WIDTH)
+            state[at : at + WIDTH] = ONE
+            state[at + WIDTH : at + _LAYERS * WIDTH] = ZERO
+        pair, open_blocks = starts[tile], 1
+        while pair < starts[tile + 1] and open_blocks:
+            end = min(pair + CHUNK, starts[tile + 1])
+            prepare(projected, box, pairs, pair, end, x0, y0, prepared, masks, lists, counts)
+            open_blocks = 0
+            for block in range(BLOCKS):
+                if highest(load(state, block * (_LAYERS * WIDTH))) >= OPAQUE:
+                    open_blocks += 1
+                    _blend(block, prepared, lists[block, : counts[block]], state)
+            pair = end
         ends[tile] = pair
         for y in range(min(TILE_Y, height - y0)):
+            row = np.uint64(y0 + y)
             for x in range(min(TILE_X, width - x0)):
-                passing = state[y, 0, x]
-                light[y0 + y, x0 + x] = passing
-                for channel in range(3):
-                    image[channel, y0 + y, x0 + x] = (
-                        state[y, channel + 1, x] + passing * background[channel]
-                    )
+                column, at = np.uint64(x0 + x), place_of(_LAYERS, x, y)
+                passing = state[at]
+                light[row, column] = passing
+                image[0, row, column] = state[at + np.uint64(WIDTH)] + passing * background[0]
+                image[1, row, column] = state[at + np.uint64(2 * WIDTH)] + passing * background[1]
+                image[2, row, column] = state[at + np.uint64(3 * WIDTH)] + passing * background[2]

@@ -1,0 +1,327 @@
+"""Vectors inside kernels: 16 numbers that the processor handles at once.
+
+A numba kernel works on single numbers, and whether the compiler turns a loop over them into vector
+instructions hangs on details of its own. Here a vector is a type of its own, compiled to LLVM's
+``<16 x float>``: one register with AVX-512, two with AVX2, four with NEON. ``+ - * /`` take
+vectors and single floats; products and sums of one expression become fused multiply-adds. float64
+works, too, for the gradient tests.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, typing
+from numba.core.datamodel import models, register_default
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin
+
+WIDTH = 16
+BLOCK_X, BLOCK_Y = 4, 4  # the same 16 as a block of pixels, row by row
+
+# What may be rounded differently than written: a * b + c in one step, and signs of zeros.
+_FLAGS = ("contract", "nsz", "nnan")
+_INDEX = ir.IntType(32)
+
+
+class Vector(types.Type):
+    """Numba's type of a vector; ``element`` is float32 or float64."""
+
+    def __init__(self, element: types.Float) -> None:
+        self.element = element
+        super().__init__(f"Vector({element})")
+
+
+@register_default(Vector)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: Any, kind: Vector) -> None:
+        super().__init__(manager, kind, _llvm(kind.element))
+
+
+def _llvm(element: types.Float) -> ir.VectorType:
+    return ir.VectorType(ir.FloatType() if element == types.float32 else ir.DoubleType(), WIDTH)
+
+
+def _constant(values: Sequence[float], kind: ir.VectorType) -> ir.Constant:
+    return ir.Constant(kind, [ir.Constant(kind.element, float(v)) for v in values])
+
+
+def _broadcast(builder: Any, number: Any) -> Any:
+    kind = ir.VectorType(number.type, WIDTH)
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(_INDEX, 0))
+    zeros = ir.Constant(ir.VectorType(_INDEX, WIDTH), [0] * WIDTH)
+    return builder.shuffle_vector(first, ir.Constant(kind, ir.Undefined), zeros)
+
+
+def _wide(context: Any, builder: Any, value: Any, kind: types.Type, element: types.Float) -> Any:
+    """A vector as it is; a single number (made an ``element`` first) in every place."""
+    if isinstance(kind, Vector):
+        return value
+    return _broadcast(builder, context.cast(builder, value, kind, element))
+
+
+# --- arithmetic ---------------------------------------------------------------------------------
+
+
+def _element(arguments: Sequence[types.Type]) -> types.Float | None:
+    """The vectors' element among operands that are vectors and single floats, else None."""
+    found = [a.element for a in arguments if isinstance(a, Vector)]
+    rest = [a for a in arguments if not isinstance(a, Vector)]
+    if not found or not all(isinstance(a, types.Float) for a in rest):
+        return None
+    return found[0]
+
+
+def _declare(function: Callable[..., Any], emit: Callable[[Any, Any, Any], Any]) -> None:
+    """Teach numba ``function`` of two operands, at least one of them a vector."""
+
+    @infer_global(function)
+    class _Template(AbstractTemplate):  # type: ignore[misc]
+        def generic(self, arguments: Any, keywords: Any) -> Any:
+            element = _element(arguments) if len(arguments) == 2 else None
+            return element and typing.signature(Vector(element), *arguments)
+
+    def lowered(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        element = signature.return_type.element
+        wide = [
+            _wide(context, builder, a, kind, element)
+            for a, kind in zip(arguments, signature.args, strict=True)
+        ]
+        return emit(builder, *wide)
+
+    for operands in ((Vector, Vector), (Vector, types.Float), (types.Float, Vector)):
+        lower_builtin(function, *operands)(lowered)
+
+
+def smaller(a, b):  # type: ignore[no-untyped-def]
+    """The smaller one, number by number."""
+    return min(a, b)
+
+
+def greater(a, b):  # type: ignore[no-untyped-def]
+    """The greater one, number by number."""
+    return max(a, b)
+
+
+def _choose(order: str) -> Callable[[Any, Any, Any], Any]:
+    def emit(builder: Any, a: Any, b: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(order, a, b, flags=_FLAGS), a, b)
+
+    return emit
+
+
+_declare(operator.add, lambda builder, a, b: builder.fadd(a, b, flags=_FLAGS))
+_declare(operator.sub, lambda builder, a, b: builder.fsub(a, b, flags=_FLAGS))
+_declare(operator.mul, lambda builder, a, b: builder.fmul(a, b, flags=_FLAGS))
+_declare(operator.truediv, lambda builder, a, b: builder.fdiv(a, b, flags=_FLAGS))
+_declare(smaller, _choose("<"))
+_declare(greater, _choose(">"))
+
+
+# --- between arrays and vectors -----------------------------------------------------------------
+
+
+def _place(context: Any, builder: Any, kind: types.Array, array: Any, index: Any) -> Any:
+    """Pointer to WIDTH elements of a one-dimensional array."""
+    data = context.make_array(kind)(context, builder, array).data
+    pointer = builder.gep(data, [index])
+    return builder.bitcast(pointer, _llvm(kind.dtype).as_pointer())
+
+
+@intrinsic
+def take(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """``array[index]`` of a contiguous array, unchecked: numba tests for negative indices, which
+    count from the end, at every access.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.load(builder.gep(data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
+
+
+@intrinsic
+def load(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """The vector ``array[index : index + 16]`` of a contiguous array, unchecked."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _place(context, builder, signature.args[0], *arguments)
+        return builder.load(place, align=array.dtype.bitwidth // 8)
+
+    return Vector(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, array, index, vector):  # type: ignore[no-untyped-def]
+    """Write ``vector`` to ``array[index : index + 16]``, unchecked."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _place(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], place, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic
+def spread(typing_context, number):  # type: ignore[no-untyped-def]
+    """The vector with ``number`` in every place."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return _broadcast(builder, arguments[0])
+
+    return Vector(number)(number), generate
+
+
+def _places(values: Sequence[float]) -> Any:
+    @intrinsic
+    def constant(typing_context, number):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return _constant(values, _llvm(number))
+
+        return Vector(number)(number), generate
+
+    return constant
+
+
+# Columns and rows of the pixels of a block; the argument only says of which type.
+columns = _places([k % BLOCK_X for k in range(WIDTH)])
+rows = _places([k // BLOCK_X for k in range(WIDTH)])
+
+
+# --- what compositing needs ---------------------------------------------------------------------
+
+
+@intrinsic
+def where_reached(typing_context, value, test, bound):  # type: ignore[no-untyped-def]
+    """``value`` where ``test >= bound``, else zero."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        bounds = _wide(context, builder, arguments[2], bound, value.element)
+        reached = builder.fcmp_ordered(">=", arguments[1], bounds, flags=_FLAGS)
+        return builder.select(reached, arguments[0], _constant([0] * WIDTH, arguments[0].type))
+
+    return value(value, test, bound), generate
+
+
+# Minimax polynomial of 2^f on 0..1, highest power first; relative error 4e-6.
+_POWER = (1.3697664e-2, 5.1690465e-2, 2.4163797e-1, 6.9296657e-1, 1.0000037)
+
+
+@intrinsic
+def power_of_two(typing_context, exponent):  # type: ignore[no-untyped-def]
+    """2^x: exact for float64; for float32 within 4e-6 (relative), and x counts as -126 at least.
+
+    2^x = 2^floor(x) * 2^(x - floor(x)): the exponent's bits and a polynomial, without a branch.
+    """
+
+    def exact(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = arguments[0].type
+        x = builder.fmul(arguments[0], _constant([0.6931471805599453] * WIDTH, kind))
+        return _called(builder, "exp", x)
+
+    def quick(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind, bits = arguments[0].type, ir.VectorType(_INDEX, WIDTH)
+        lowest = _constant([-126.0] * WIDTH, kind)
+        x = builder.select(
+            builder.fcmp_ordered(">", arguments[0], lowest, flags=_FLAGS), arguments[0], lowest
+        )
+        whole = _called(builder, "floor", x)
+        f = builder.fsub(x, whole, flags=_FLAGS)
+        p = _constant([_POWER[0]] * WIDTH, kind)
+        for c in _POWER[1:]:
+            p = builder.fadd(
+                builder.fmul(p, f, flags=_FLAGS), _constant([c] * WIDTH, kind), flags=_FLAGS
+            )
+        shift = ir.Constant(bits, [ir.Constant(_INDEX, 23)] * WIDTH)
+        exponents = builder.shl(builder.fptosi(whole, bits), shift)
+        return builder.bitcast(builder.add(builder.bitcast(p, bits), exponents), kind)
+
+    return exponent(exponent), quick if exponent.element == types.float32 else exact
+
+
+def _called(builder: Any, name: str, x: Any) -> Any:
+    """LLVM's mathematical function of that name, number by number."""
+    element = "f32" if isinstance(x.type.element, ir.FloatType) else "f64"
+    kind = ir.FunctionType(x.type, [x.type])
+    name = f"llvm.{name}.v{WIDTH}{element}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [x])
+
+
+@intrinsic
+def highest(typing_context, vector):  # type: ignore[no-untyped-def]
+    """The greatest of the 16 numbers."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        v = arguments[0]
+        for half in (8, 4, 2, 1):
+            v = _choose(">")(builder, v, _moved(builder, v, half))
+        return builder.extract_element(v, ir.Constant(_INDEX, 0))
+
+    return vector.element(vector), generate
+
+
+def _moved(builder: Any, v: Any, by: int) -> Any:
+    """Places ``by`` .. 15 of a vector, in front."""
+    return _shuffled(builder, v, v, [min(k + by, WIDTH - 1) for k in range(WIDTH)])
+
+
+def _shuffled(builder: Any, a: Any, b: Any, order: Sequence[int]) -> Any:
+    chosen = ir.Constant(ir.VectorType(_INDEX, WIDTH), [ir.Constant(_INDEX, k) for k in order])
+    return builder.shuffle_vector(a, b, chosen)
+
+
+@intrinsic
+def add_sums(typing_context, array, index, vectors):  # type: ignore[no-untyped-def]
+    """Add the sum of each of a tuple of at most 16 vectors to ``array[index]``, ``[index + 1]`` ...
+
+    All are added up at once: two vectors are interleaved so that one addition halves both, until
+    one vector holds all sums. What ``array[index : index + 16]`` holds behind the sums is lost.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        level = [builder.extract_value(arguments[2], k) for k in range(len(vectors))]
+        held = 1  # sums in each vector
+        while held < WIDTH:
+            level += level[-1:] * (len(level) % 2)
+            level = [
+                _halved(builder, a, b, held) for a, b in zip(level[::2], level[1::2], strict=True)
+            ]
+            held *= 2
+        place = _place(context, builder, signature.args[0], *arguments[:2])
+        bytes_ = array.dtype.bitwidth // 8
+        before = builder.load(place, align=bytes_)
+        builder.store(builder.fadd(before, level[0], flags=_FLAGS), place, align=bytes_)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vectors), generate
+
+
+def _halved(builder: Any, a: Any, b: Any, held: int) -> Any:
+    """Half of the additions that sum up ``a`` and ``b``, whose places hold parts of ``held`` sums
+    each; the orders are those that take one cheap instruction where a register is four lanes of
+    four numbers.
+    """
+    lanes = range(0, WIDTH, 4)
+    if held == 1:  # a0 b0 a1 b1 + a2 b2 a3 b3 in every lane
+        pick = [[lane + k + side for k in (0, 1) for side in (0, WIDTH)] for lane in lanes]
+        step = 2
+    elif held == 2:
+        pick = [[lane + side + k for side in (0, WIDTH) for k in (0, 1)] for lane in lanes]
+        step = 2
+    elif held == 4:  # lanes 0 and 1 of a, 0 and 1 of b, + lanes 2 and 3 of each
+        pick = [[side + k for side in (0, WIDTH) for k in range(8)]]
+        step = 8
+    else:
+        pick = [[side + lane + k for side in (0, WIDTH) for lane in (0, 8) for k in range(4)]]
+        step = 4
+    first = [place for part in pick for place in part]
+    second = [place + step for place in first]
+    return builder.fadd(
+        _shuffled(builder, a, b, first), _shuffled(builder, a, b, second), flags=_FLAGS
+    )
