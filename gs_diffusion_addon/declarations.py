@@ -42,6 +42,7 @@ class Operators:
     EXPORT_SPLAT = "gs_diffusion.export_splat"
     APPLY_SPLAT = "gs_diffusion.apply_splat_transform"
     FILTER_SPLAT = "gs_diffusion.filter_splat"
+    MATCH_COLORS = "gs_diffusion.match_colors"
 
 
 class Panels:
@@ -67,6 +68,9 @@ class Attributes:
     FILTER = "gs_diffusion:filter"
     LOGIT = "gs_diffusion:logit"
     COLOR = "gs_diffusion:color"
+    CORNER = "gs_diffusion:corner"
+    ACROSS = "gs_diffusion:across"
+    UPWARD = "gs_diffusion:upward"
 
 
 class Properties:
@@ -79,6 +83,7 @@ class Properties:
 class Nodes:
     """Node groups, materials and modifiers that show splats."""
 
+    FAITHFUL = "GS Diffusion Faithful"
     GAUSSIANS = "GS Diffusion Gaussians"
     POINTS = "GS Diffusion Points"
     FILTER = "GS Diffusion Filter"

@@ -20,11 +20,16 @@ from ..declarations import Attributes, Properties
 from . import selection
 from .model_file import open_source
 from .snapshot import temporarily
-from .splat_display import build_displays, prepare_scene, show_splat
+from .splat_display import (
+    PIXEL,
+    build_displays,
+    prepare_scene,
+    set_display,
+    show_splat,
+    shows_exact,
+)
+from .splat_faithful import DILATION
 from .splat_import import SCALAR, Attribute, read_usable, set_attribute, splat_object
-
-TRAINER_DILATION = 0.3
-"""What 3DGS rasterizers add to a splat's variance in the picture, in px²."""
 
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
@@ -88,9 +93,9 @@ class Placing:
         scene = bpy.context.scene
         self.stubborn = hide_source(_model(self.settings)) if self.hide else []
         scene.collection.objects.link(splat)
-        set_filter(splat, self.run.transforms_main)
         show_splat(splat)
-        prepare_scene(scene)
+        set_filter(splat, self.run.transforms_main)
+        prepare_scene(scene, exact=shows_exact(scene))
         self.splat = splat
 
 
@@ -105,11 +110,14 @@ def _model(settings: Settings) -> list[bpy.types.Object]:
 
 
 def set_filter(splat: bpy.types.Object, transforms: Path) -> None:
-    """Store how much the trainer's pixels widened each splat, as the attribute FILTER, in meters.
+    """Tell the displays how much the trainer's pixels widened each splat.
+
+    The faithful one gets the pixel's angle, the spheres get the attribute FILTER, in meters.
 
     A rasterizer adds 0.3 px² to each splat's variance in the picture; without it Cycles would show
-    thinner splats than were trained. At the mean distance d of the training cameras a pixel is d /
-    fl wide, so the deviation to add is sqrt(0.3) d / fl. Without cameras nothing is stored.
+    thinner splats than were trained. The spheres know no pixels: at the mean distance d of the
+    training cameras a pixel is d / fl wide, so the deviation to add is sqrt(0.3) d / fl. Without
+    cameras nothing is stored.
     """
     frames = read_transforms(transforms) if transforms.is_file() else []
     if not frames:
@@ -121,8 +129,9 @@ def set_filter(splat: bpy.types.Object, transforms: Path) -> None:
     middle = np.median(means.reshape(count, 3), axis=0)
     distance = float(np.linalg.norm(eyes - middle, axis=1).mean())
     focal = float(np.mean([f.camera.fl_x for f in frames]))
-    width = np.full((count, 1), TRAINER_DILATION**0.5 * distance / focal, np.float32)
+    width = np.full((count, 1), DILATION**0.5 * distance / focal, np.float32)
     set_attribute(splat.data, Attributes.FILTER, SCALAR, width)
+    set_display(splat, PIXEL, 1 / focal)
 
 
 # --- the model under the splat --------------------------------------------------------------------

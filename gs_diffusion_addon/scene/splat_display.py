@@ -1,58 +1,66 @@
 """How a splat object looks: node groups and materials, built here in code.
 
-Two ways, each a modifier that can be on in the viewport, in renders or in both:
+Three ways, each a modifier that can be on in the viewport, in renders or in both:
 
+- *faithful*: what the trainer's rasterizer draws, seen from the active camera (splat_faithful.py).
 - *gaussians*: every splat is an instance of a small sphere, stretched to 3 standard deviations,
-whose
-  material computes the Gaussian's exact alpha along the view ray. What a trained model looks like.
+  whose material computes the Gaussian's exact alpha along the view ray. Right from every side, in
+  mirrors and shadows too; but rays meet overlapping splats' surfaces in another order than the
+  trainer sorts their centers.
 - *points*: every splat is a dot of its own size and color. Fast.
-
-A splat's color is that of its harmonics (up to degree 3) seen from the active camera, as 3DGS
-rasterizers do it: once a splat, from the camera to the splat's center, in the object's own space.
-Trained colors are display-referred sRGB, so they become scene-linear here, and the view transform
-Standard shows them again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import bpy
 
-from ..core.ply import SH_C0
 from ..declarations import Attributes, Nodes, Properties
-from .node_math import Builder, Operand
+from .modifier_inputs import get_input, set_input
+from .node_math import Builder
+from .splat_color import DEGREES, RAW, color_attribute, colored_points, empty_material
+from .splat_faithful import PIXEL, faithful
 
-Mode = Literal["gaussians", "points", "none"]
+Mode = Literal["faithful", "gaussians", "points", "none"]
 
 SIGMAS = 3.0
 """Radius of a splat's sphere in standard deviations, as in the 3DGS rasterizer."""
 
 MAX_ALPHA = 0.99
 MIN_ALPHA = 1 / 255
-TRANSPARENT_BOUNCES = 256
-"""Most sphere surfaces that a ray passes; every splat has two."""
+TRANSPARENT_BOUNCES = 1024
+"""Most splat surfaces that a ray passes; a sphere has two."""
 
 CERTAIN_BOUNCES = 128
 """Surfaces a ray passes before Cycles may end it by chance, which shows as noise."""
 
+RAW_VIEW = "Raw"
+"""The view transform that changes nothing."""
+
 _SPHERE_RADIUS = 1.08
 """The icosphere's corners; its flat faces then lie just outside of the unit sphere."""
 
-_NODES_OF_MODE = {"gaussians": Nodes.GAUSSIANS, "points": Nodes.POINTS}
+_NODES_OF_MODE = {
+    "faithful": Nodes.FAITHFUL,
+    "gaussians": Nodes.GAUSSIANS,
+    "points": Nodes.POINTS,
+}
 
 
 def show_splat(
-    scene_object: bpy.types.Object, viewport: Mode = "points", render: Mode = "gaussians"
+    scene_object: bpy.types.Object, viewport: Mode = "points", render: Mode = "faithful"
 ) -> None:
     """Choose how a splat object is drawn in the viewport and in renders."""
-    degree = min(3, scene_object[Properties.SPLAT])
+    degree = min(DEGREES, scene_object[Properties.SPLAT])
     for mode, name in _NODES_OF_MODE.items():
         modifier = scene_object.modifiers.get(name)
         if modifier is None:
             modifier = scene_object.modifiers.new(name, "NODES")
-        modifier.node_group = _display_group(mode, degree)
+        group = _display_group(mode, degree)
+        if modifier.node_group != group:
+            modifier.node_group = group
         modifier.show_viewport = viewport == mode
         modifier.show_render = render == mode
 
@@ -62,21 +70,76 @@ def build_displays(degree: int) -> Iterator[None]:
     takes its time for node trees.
     """
     for mode in _NODES_OF_MODE:
-        _display_group(mode, min(3, degree))
+        _display_group(mode, min(DEGREES, degree))
         yield
 
 
-def prepare_scene(scene: bpy.types.Scene) -> None:
-    """Set what a scene needs to render splats in their trained colors, all layers of them."""
-    scene.view_settings.view_transform = "Standard"
+def set_display(scene_object: bpy.types.Object, name: str, value: Any) -> None:
+    """Set the input ``name`` (RAW, PIXEL) of all the object's displays that have it."""
+    for modifier_name in _NODES_OF_MODE.values():
+        modifier = scene_object.modifiers.get(modifier_name)
+        if modifier is not None:
+            set_input(modifier, name, value)
+
+
+def fit_pixel(scene_object: bpy.types.Object, scene: bpy.types.Scene) -> None:
+    """Give a splat of unknown training cameras the pixels of the scene's camera, if it has none.
+
+    Rasterizers blur by a part of a pixel; without it thin splats flicker. Orthographic cameras and
+    panoramas have no focal length, so nothing is set.
+    """
+    modifier = scene_object.modifiers.get(Nodes.FAITHFUL)
+    camera = scene.camera
+    if modifier is None or get_input(modifier, PIXEL) or camera is None:
+        return
+    if camera.type != "CAMERA" or camera.data.type != "PERSP":
+        return
+    width = max(1, scene.render.resolution_x * scene.render.resolution_percentage // 100)
+    height = max(1, scene.render.resolution_y * scene.render.resolution_percentage // 100)
+    projection = camera.calc_matrix_camera(bpy.context.evaluated_depsgraph_get(), x=width, y=height)
+    set_input(modifier, PIXEL, 2.0 / (width * projection[0][0]))
+
+
+# --- the scene ----------------------------------------------------------------------------------
+
+
+def prepare_scene(scene: bpy.types.Scene, exact: bool = False) -> None:
+    """Set what a scene needs to render splats in their trained colors, all layers of them.
+
+    With ``exact`` the picture's numbers are the trained numbers (view transform Raw): overlapping
+    splats then blend as in the trainer, but everything else in the scene looks too dark. Without,
+    they blend as light does (view transform Standard).
+    """
+    scene.view_settings.view_transform = RAW_VIEW if exact else "Standard"
     scene.view_settings.look = "None"
     scene.view_settings.exposure = 0.0
     scene.view_settings.gamma = 1.0
     scene.view_settings.use_curve_mapping = False
+    follow_view(scene)
     if hasattr(scene, "cycles"):
         cycles = scene.cycles
         cycles.transparent_max_bounces = max(cycles.transparent_max_bounces, TRANSPARENT_BOUNCES)
         cycles.min_transparent_bounces = max(cycles.min_transparent_bounces, CERTAIN_BOUNCES)
+
+
+def follow_view(scene: bpy.types.Scene) -> None:
+    """Make all splats of the scene emit what its view transform shows in their trained colors."""
+    for item in scene.objects:
+        if Properties.SPLAT in item:
+            set_display(item, RAW, shows_exact(scene))
+
+
+def shows_exact(scene: bpy.types.Scene) -> bool:
+    """Whether the scene's view transform shows numbers as they are."""
+    return scene.view_settings.view_transform == RAW_VIEW
+
+
+def sample_centers(scene: bpy.types.Scene) -> None:
+    """Sample every pixel at its center, as rasterizers do, not over an area around it."""
+    scene.render.filter_size = 0.01
+    if hasattr(scene, "cycles"):
+        scene.cycles.pixel_filter_type = "BOX"
+        scene.cycles.filter_width = 0.01
 
 
 # --- geometry nodes -----------------------------------------------------------------------------
@@ -87,93 +150,26 @@ def _display_group(mode: str, degree: int) -> bpy.types.NodeTree:
     name = f"{_NODES_OF_MODE[mode]} SH{degree}"
     tree = bpy.data.node_groups.get(name)
     if tree is None:
-        tree = _geometry_tree(name)
+        tree = _geometry_tree(name, mode)
         builder = Builder(tree)
-        points = _colored_points(builder, degree)
-        shown = _gaussians(builder, points) if mode == "gaussians" else _points(builder, points)
+        points = colored_points(builder, degree)
+        build = {"faithful": faithful, "gaussians": _gaussians, "points": _points}[mode]
+        shown = build(builder, points)
         builder.feed(builder.node("NodeGroupOutput").inputs[0], shown)
     return tree
 
 
-def _geometry_tree(name: str) -> bpy.types.NodeTree:
+def _geometry_tree(name: str, mode: str) -> bpy.types.NodeTree:
     tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
     for direction in ("INPUT", "OUTPUT"):
         tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    add = tree.interface.new_socket
+    add(RAW, in_out="INPUT", socket_type="NodeSocketBool")
+    if mode == "faithful":
+        pixel = add(PIXEL, in_out="INPUT", socket_type="NodeSocketFloat")
+        pixel.min_value, pixel.description = 0.0, "Width of the trainer's pixel at a distance of 1"
     tree.is_modifier = True
     return tree
-
-
-def _colored_points(builder: Builder, degree: int) -> bpy.types.NodeSocket:
-    """The splats as points with the attribute COLOR: scene-linear color and opacity."""
-    points = builder.node("GeometryNodeMeshToPoints")
-    builder.feed(points.inputs["Mesh"], builder.node("NodeGroupInput").outputs[0])
-    base = builder.node("FunctionNodeSeparateColor")
-    builder.feed(base.inputs[0], builder.named(Attributes.BASE, "FLOAT_COLOR"))
-    color = builder.node("FunctionNodeCombineColor")
-    trained = builder.join(*base.outputs[:3])
-    for socket, channel in zip(
-        color.inputs, builder.split(_seen_color(builder, trained, degree)), strict=False
-    ):
-        builder.feed(socket, builder.linear(builder.math("MAXIMUM", channel, 0.0)))
-    builder.feed(color.inputs["Alpha"], base.outputs["Alpha"])
-    store = builder.node("GeometryNodeStoreNamedAttribute", data_type="FLOAT_COLOR", domain="POINT")
-    builder.feed(store.inputs["Geometry"], points.outputs[0])
-    builder.feed(store.inputs["Name"], Attributes.COLOR)
-    value = next(s for s in store.inputs if s.enabled and s.name == "Value")
-    builder.feed(value, color.outputs[0])
-    return store.outputs[0]
-
-
-def _seen_color(builder: Builder, dc: bpy.types.NodeSocket, degree: int) -> bpy.types.NodeSocket:
-    """sRGB color of the splats seen from the active camera: 0.5 + sum of basis times harmonic."""
-    color = builder.vector("MULTIPLY_ADD", dc, (SH_C0,) * 3, (0.5,) * 3)
-    if degree == 0:
-        return color
-    camera = builder.node("GeometryNodeObjectInfo", transform_space="RELATIVE")
-    active = builder.node("GeometryNodeInputActiveCamera")
-    builder.feed(camera.inputs["Object"], active.outputs[0])
-    position = builder.node("GeometryNodeInputPosition").outputs[0]
-    ray = builder.vector("SUBTRACT", position, camera.outputs["Location"])
-    direction = builder.split(builder.vector("NORMALIZE", ray))
-    for k, basis in enumerate(_harmonics(builder, *direction)[: (degree + 1) ** 2 - 1]):
-        harmonic = builder.named(Attributes.HARMONIC.format(k), "FLOAT_VECTOR")
-        weight = builder.join(basis, basis, basis)
-        color = builder.vector("MULTIPLY_ADD", harmonic, weight, color)
-    return color
-
-
-def _harmonics(builder: Builder, x: Operand, y: Operand, z: Operand) -> list[bpy.types.NodeSocket]:
-    """The 15 real spherical harmonics of degree 1 to 3 in 3DGS' order and signs."""
-
-    def product(factor: float, *operands: Operand) -> bpy.types.NodeSocket:
-        result: Operand = factor
-        for operand in operands:
-            result = builder.math("MULTIPLY", operand, result)
-        return result
-
-    def combined(a: float, xx_: float, yy_: float, zz_: float) -> bpy.types.NodeSocket:
-        terms = [product(f, s) for f, s in ((xx_, xx), (yy_, yy), (zz_, zz)) if f]
-        return builder.sum(*terms, a) if a else builder.sum(*terms)
-
-    xx, yy, zz = (builder.math("MULTIPLY", c, c) for c in (x, y, z))
-    xy = builder.math("MULTIPLY", x, y)
-    return [
-        product(-0.4886025119029199, y),
-        product(0.4886025119029199, z),
-        product(-0.4886025119029199, x),
-        product(1.0925484305920792, xy),
-        product(-1.0925484305920792, y, z),
-        product(0.31539156525252005, combined(0, -1, -1, 2)),
-        product(-1.0925484305920792, x, z),
-        product(0.5462742152960396, combined(0, 1, -1, 0)),
-        product(-0.5900435899266435, y, combined(0, 3, -1, 0)),
-        product(2.890611442640554, xy, z),
-        product(-0.4570457994644658, y, combined(0, -1, -1, 4)),
-        product(0.3731763325901154, z, combined(0, -3, -3, 2)),
-        product(-0.4570457994644658, x, combined(0, -1, -1, 4)),
-        product(1.445305721320277, z, combined(0, 1, -1, 0)),
-        product(-0.5900435899266435, x, combined(0, 1, -3, 0)),
-    ]
 
 
 def _sizes(builder: Builder) -> bpy.types.NodeSocket:
@@ -221,31 +217,14 @@ def _points(builder: Builder, points: bpy.types.NodeSocket) -> bpy.types.NodeSoc
 # --- materials ----------------------------------------------------------------------------------
 
 
-def _empty_material(name: str) -> tuple[bpy.types.Material, Builder]:
-    material = bpy.data.materials.new(name)
-    if not material.node_tree:
-        material.use_nodes = True
-    material.node_tree.nodes.clear()
-    if hasattr(material, "cycles"):
-        # Thousands of glowing spheres as light sources would take longer than the picture.
-        material.cycles.emission_sampling = "NONE"
-    return material, Builder(material.node_tree)
-
-
-def _color_attribute(builder: Builder, owner: str) -> bpy.types.Node:
-    return builder.node(
-        "ShaderNodeAttribute", attribute_name=Attributes.COLOR, attribute_type=owner
-    )
-
-
 def _point_material() -> bpy.types.Material:
     """Flat color of the attribute COLOR."""
     existing = bpy.data.materials.get(Nodes.POINTS)
     if existing is not None:
         return existing
-    material, builder = _empty_material(Nodes.POINTS)
+    material, builder = empty_material(Nodes.POINTS)
     emission = builder.node("ShaderNodeEmission")
-    builder.feed(emission.inputs["Color"], _color_attribute(builder, "GEOMETRY").outputs["Color"])
+    builder.feed(emission.inputs["Color"], color_attribute(builder, "GEOMETRY").outputs["Color"])
     builder.feed(builder.node("ShaderNodeOutputMaterial").inputs[0], emission.outputs[0])
     return material
 
@@ -255,8 +234,8 @@ def _gaussian_material() -> bpy.types.Material:
     existing = bpy.data.materials.get(Nodes.GAUSSIANS)
     if existing is not None:
         return existing
-    material, builder = _empty_material(Nodes.GAUSSIANS)
-    color = _color_attribute(builder, "INSTANCER")
+    material, builder = empty_material(Nodes.GAUSSIANS)
+    color = color_attribute(builder, "INSTANCER")
     emission = builder.node("ShaderNodeEmission")
     builder.feed(emission.inputs["Color"], color.outputs["Color"])
     mix = builder.node("ShaderNodeMixShader")

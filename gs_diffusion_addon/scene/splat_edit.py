@@ -17,7 +17,14 @@ from ..core.harmonics import turned
 from ..core.ply import Splats, write_splats
 from ..declarations import Attributes, Nodes
 from .node_math import Builder
-from .splat_import import VECTOR, attributes_of, set_attribute, splats_of
+from .splat_import import (
+    SCALAR,
+    VECTOR,
+    attributes_of,
+    get_attribute,
+    set_attribute,
+    splats_of,
+)
 
 UNIFORM = 1e-3
 """Largest relative difference of an object's scale along its axes that still counts as none."""
@@ -59,8 +66,12 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def apply_transform(scene_object: bpy.types.Object) -> None:
     """Put the object's transform into its splats, then make it the identity; raises InputError."""
-    moved = transformed(splats_of(scene_object), scene_object.matrix_world)
+    matrix = scene_object.matrix_world
+    moved = transformed(splats_of(scene_object), matrix)
     mesh = scene_object.data
+    if Attributes.FILTER in mesh.attributes:
+        width = get_attribute(mesh, Attributes.FILTER, SCALAR) * matrix.median_scale
+        set_attribute(mesh, Attributes.FILTER, SCALAR, width)
     mesh.vertices.foreach_set("co", moved.means.ravel())
     for name, kind, values in attributes_of(moved):
         set_attribute(mesh, name, kind, values)

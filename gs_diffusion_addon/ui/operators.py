@@ -12,12 +12,19 @@ from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Properties
 from ..scene.result import hide_source, show_source
 from ..scene.selection import is_geometry
-from ..scene.splat_display import prepare_scene, show_splat
+from ..scene.splat_display import (
+    fit_pixel,
+    follow_view,
+    prepare_scene,
+    sample_centers,
+    show_splat,
+)
 from ..scene.splat_edit import apply_transform, export_splat, filtered
 from ..scene.splat_import import import_splat
 
 MODES = (
-    ("gaussians", "Gaussians", "Each splat as the Gaussian it is; what was trained"),
+    ("faithful", "Faithful", "What the trainer drew, seen from the scene's active camera"),
+    ("gaussians", "Gaussians", "Each splat as a Gaussian in space, for every side and mirrors"),
     ("points", "Points", "Each splat as a dot; fast"),
     ("none", "Vertices", "Nothing but the bare vertices"),
 )
@@ -39,10 +46,15 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
     filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
     files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement)
     directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
-    standard_colors: bpy.props.BoolProperty(
-        name="Show Trained Colors",
-        description="set the scene's view transform to Standard, which shows splats' own colors",
-        default=True,
+    colors: bpy.props.EnumProperty(
+        name="Colors",
+        description="How the scene shall show the splats' own colors",
+        items=(
+            ("STANDARD", "Standard", "View transform Standard: splats blend as light does"),
+            ("EXACT", "As Trained", "View transform Raw: splats blend as in the trainer"),
+            ("KEEP", "Leave the Scene", "Change nothing in the scene's color management"),
+        ),
+        default="STANDARD",
     )
 
     def execute(self, context: bpy.types.Context) -> set[str]:
@@ -59,10 +71,12 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
             item.select_set(False)
         for item in imported:
             show_splat(item)
+            fit_pixel(item, context.scene)
             item.select_set(True)
             context.view_layer.objects.active = item
-        if imported and self.standard_colors:
-            prepare_scene(context.scene)
+        if imported and self.colors != "KEEP":
+            prepare_scene(context.scene, exact=self.colors == "EXACT")
+        follow_view(context.scene)
         return {"FINISHED"} if imported else {"CANCELLED"}
 
 
@@ -149,7 +163,7 @@ class GS_DIFFUSION_OT_splat_display(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     viewport: bpy.props.EnumProperty(name="Viewport", items=MODES, default="points")
-    render: bpy.props.EnumProperty(name="Render", items=MODES, default="gaussians")
+    render: bpy.props.EnumProperty(name="Render", items=MODES, default="faithful")
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -161,6 +175,34 @@ class GS_DIFFUSION_OT_splat_display(bpy.types.Operator):
         for item in {context.active_object, *context.selected_objects}:
             if is_splat(item):
                 show_splat(item, self.viewport, self.render)
+        return {"FINISHED"}
+
+
+class GS_DIFFUSION_OT_match_colors(bpy.types.Operator):
+    """Show splats in their trained colors: exactly as the trainer drew them, or as light"""
+
+    bl_idname = Operators.MATCH_COLORS
+    bl_label = "Match the Trainer's Colors"
+    bl_options = {"REGISTER", "UNDO"}
+
+    exact: bpy.props.BoolProperty(
+        name="Blend as Trained",
+        description="View transform Raw, and splats that emit sRGB numbers: the picture is the "
+        "trainer's, but other objects look too dark. Off: view transform Standard",
+        default=True,
+    )
+    centers: bpy.props.BoolProperty(
+        name="Sample Pixel Centers",
+        description="Look through each pixel's center only, as the trainer does; one sample is "
+        "then enough, but the edges of other objects get jagged",
+        default=False,
+    )
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Set up the scene and all its splats."""
+        prepare_scene(context.scene, self.exact)
+        if self.centers:
+            sample_centers(context.scene)
         return {"FINISHED"}
 
 
@@ -218,6 +260,7 @@ CLASSES = (
     GS_DIFFUSION_OT_filter_splat,
     GS_DIFFUSION_FH_splat,
     GS_DIFFUSION_OT_splat_display,
+    GS_DIFFUSION_OT_match_colors,
     GS_DIFFUSION_OT_toggle_source,
     GS_DIFFUSION_OT_use_selection,
     GS_DIFFUSION_OT_open_report,

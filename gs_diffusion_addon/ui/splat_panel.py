@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..declarations import Nodes, Operators, Panels
+from ..scene.modifier_inputs import input_place
 from ..scene.splat_edit import FILTERS
 from .operators import is_splat
 from .panels import ViewPanel
@@ -30,18 +31,20 @@ class GS_DIFFUSION_PT_splat(ViewPanel, bpy.types.Panel):
         layout.operator(Operators.APPLY_SPLAT, icon="ORIENTATION_GLOBAL")
         layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "viewport", text="In the Viewport")
         layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "render", text="In Renders")
+        layout.operator(Operators.MATCH_COLORS, icon="COLOR")
         modifier = item.modifiers.get(Nodes.FILTER)
         if modifier is None or modifier.node_group is None:
             layout.operator(Operators.FILTER_SPLAT, icon="FILTER")
             return
         layout.use_property_split = True
-        for socket in modifier.node_group.interface.items_tree:
-            if socket.name == FILTERS[2]:
-                layout.prop_search(
-                    modifier, f'["{socket.identifier}"]', bpy.data, "objects", text=socket.name
-                )
-            elif socket.name in FILTERS:
-                layout.prop(modifier, f'["{socket.identifier}"]', text=socket.name)
+        for name in FILTERS:
+            place = input_place(modifier, name)
+            if place is None:
+                continue
+            if name == FILTERS[2]:
+                layout.prop_search(*place, bpy.data, "objects", text=name)
+            else:
+                layout.prop(*place, text=name)
 
 
 CLASSES = (GS_DIFFUSION_PT_splat,)
