@@ -76,11 +76,40 @@ class Builder:
         node.inputs["Name"].default_value = name
         return next(s for s in node.outputs if s.enabled and s.name == "Attribute")
 
+    def stored(
+        self,
+        geometry: bpy.types.NodeSocket,
+        name: str,
+        value: bpy.types.NodeSocket,
+        data_type: str = "FLOAT_VECTOR",
+    ) -> bpy.types.NodeSocket:
+        """``geometry`` with ``value`` as the named attribute of its points."""
+        node = self.node("GeometryNodeStoreNamedAttribute", data_type=data_type, domain="POINT")
+        self.feed(node.inputs["Geometry"], geometry)
+        self.feed(node.inputs["Name"], name)
+        self.feed(next(s for s in node.inputs if s.enabled and s.name == "Value"), value)
+        return node.outputs[0]
+
+    def without(self, geometry: bpy.types.NodeSocket, pattern: str) -> bpy.types.NodeSocket:
+        """``geometry`` without the attribute of a name; ``*`` at its end stands for anything."""
+        node = self.node("GeometryNodeRemoveAttribute")
+        if pattern.endswith("*"):
+            mode = node.inputs.get("Pattern Mode")  # a socket from 5.0 on
+            if mode is None:
+                node.pattern_mode = "WILDCARD"
+            else:
+                mode.default_value = "Wildcard"
+        self.feed(node.inputs["Geometry"], geometry)
+        self.feed(node.inputs["Name"], pattern)
+        return node.outputs[0]
+
     def linear(self, srgb: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-        """Scene-linear of an sRGB-encoded number (IEC 61966-2-1), for values of 0 and more."""
-        low = self.math("DIVIDE", srgb, 12.92)
-        base = self.math("DIVIDE", self.math("ADD", srgb, 0.055), 1.055)
-        high = self.math("POWER", base, 2.4)
-        is_high = self.math("GREATER_THAN", srgb, 0.04045)
-        step = self.math("SUBTRACT", high, low)
-        return self.math("MULTIPLY_ADD", is_high, step, low)
+        """Scene-linear of an sRGB-encoded color (IEC 61966-2-1), a vector of 0 and more."""
+        low = self.vector("MULTIPLY", srgb, (1 / 12.92,) * 3)
+        base = self.vector("MULTIPLY_ADD", srgb, (1 / 1.055,) * 3, (0.055 / 1.055,) * 3)
+        high = self.join(*(self.math("POWER", c, 2.4) for c in self.split(base)))
+        # A steep ramp for the step between the two; 4.2 has no sign of vectors.
+        ramp = self.vector("MULTIPLY_ADD", srgb, (1e6,) * 3, (-0.04045e6,) * 3)
+        is_high = self.vector("MINIMUM", self.vector("MAXIMUM", ramp, (0.0,) * 3), (1.0,) * 3)
+        step = self.vector("SUBTRACT", high, low)
+        return self.vector("MULTIPLY_ADD", is_high, step, low)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bpy
 
 from ..core.ply import SH_C0
-from ..declarations import Attributes
+from ..declarations import Attributes, Nodes
 from .node_math import Builder, Operand
 
 RAW = "Raw Colors"
@@ -23,30 +23,51 @@ DEGREES = 3
 def colored_points(builder: Builder, degree: int) -> bpy.types.NodeSocket:
     """The splats as points with the attribute COLOR: color and opacity.
 
-    The tree's group has the inputs Geometry and :data:`RAW`.
+    The builder's group has the inputs Geometry and :data:`RAW`.
     """
+    given = builder.node("NodeGroupInput").outputs
+    group = builder.node("GeometryNodeGroup")
+    group.node_tree = color_group(degree)
+    builder.feed(group.inputs["Geometry"], given["Geometry"])
+    builder.feed(group.inputs[RAW], given[RAW])
+    return group.outputs[0]
+
+
+def geometry_tree(name: str) -> bpy.types.NodeTree:
+    """A new node group from geometry to geometry with the input :data:`RAW`."""
+    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
+    for direction in ("INPUT", "OUTPUT"):
+        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
+    tree.interface.new_socket(RAW, in_out="INPUT", socket_type="NodeSocketBool")
+    return tree
+
+
+def color_group(degree: int) -> bpy.types.NodeTree:
+    """The group that all displays begin with; made once a file, since nodes take time to make."""
+    name = f"{Nodes.COLOR} SH{degree}"
+    tree = bpy.data.node_groups.get(name)
+    if tree is not None:
+        return tree
+    tree = geometry_tree(name)
+    builder = Builder(tree)
     given = builder.node("NodeGroupInput").outputs
     points = builder.node("GeometryNodeMeshToPoints")
     builder.feed(points.inputs["Mesh"], given["Geometry"])
-    raw = given[RAW]
     base = builder.node("FunctionNodeSeparateColor")
     builder.feed(base.inputs[0], builder.named(Attributes.BASE, "FLOAT_COLOR"))
-    color = builder.node("FunctionNodeCombineColor")
     trained = builder.join(*base.outputs[:3])
-    for socket, channel in zip(
-        color.inputs, builder.split(_seen_color(builder, trained, degree)), strict=False
-    ):
-        srgb = builder.math("MAXIMUM", channel, 0.0)
-        linear = builder.linear(srgb)
-        step = builder.math("SUBTRACT", srgb, linear)
-        builder.feed(socket, builder.math("MULTIPLY_ADD", raw, step, linear))
+    srgb = builder.vector("MAXIMUM", _seen_color(builder, trained, degree), (0.0,) * 3)
+    linear = builder.linear(srgb)
+    shown = builder.vector(
+        "MULTIPLY_ADD", builder.vector("SUBTRACT", srgb, linear), given[RAW], linear
+    )
+    color = builder.node("FunctionNodeCombineColor")
+    for socket, channel in zip(color.inputs, builder.split(shown), strict=False):
+        builder.feed(socket, channel)
     builder.feed(color.inputs["Alpha"], base.outputs["Alpha"])
-    store = builder.node("GeometryNodeStoreNamedAttribute", data_type="FLOAT_COLOR", domain="POINT")
-    builder.feed(store.inputs["Geometry"], points.outputs[0])
-    builder.feed(store.inputs["Name"], Attributes.COLOR)
-    value = next(s for s in store.inputs if s.enabled and s.name == "Value")
-    builder.feed(value, color.outputs[0])
-    return store.outputs[0]
+    stored = builder.stored(points.outputs[0], Attributes.COLOR, color.outputs[0], "FLOAT_COLOR")
+    builder.feed(builder.node("NodeGroupOutput").inputs[0], stored)
+    return tree
 
 
 def _seen_color(builder: Builder, dc: bpy.types.NodeSocket, degree: int) -> bpy.types.NodeSocket:
@@ -59,46 +80,53 @@ def _seen_color(builder: Builder, dc: bpy.types.NodeSocket, degree: int) -> bpy.
     builder.feed(camera.inputs["Object"], active.outputs[0])
     position = builder.node("GeometryNodeInputPosition").outputs[0]
     ray = builder.vector("SUBTRACT", position, camera.outputs["Location"])
-    direction = builder.split(builder.vector("NORMALIZE", ray))
-    for k, basis in enumerate(_harmonics(builder, *direction)[: (degree + 1) ** 2 - 1]):
+    for k, basis in enumerate(_harmonics(builder, builder.vector("NORMALIZE", ray), degree)):
         harmonic = builder.named(Attributes.HARMONIC.format(k), "FLOAT_VECTOR")
-        weight = builder.join(basis, basis, basis)
-        color = builder.vector("MULTIPLY_ADD", harmonic, weight, color)
+        color = builder.vector("MULTIPLY_ADD", harmonic, basis, color)
     return color
 
 
-def _harmonics(builder: Builder, x: Operand, y: Operand, z: Operand) -> list[bpy.types.NodeSocket]:
-    """The 15 real spherical harmonics of degree 1 to 3 in 3DGS' order and signs."""
+def _harmonics(
+    builder: Builder, direction: bpy.types.NodeSocket, degree: int
+) -> list[bpy.types.NodeSocket]:
+    """The real spherical harmonics of degree 1 to ``degree`` (3 at most) in 3DGS' order and signs.
 
-    def product(factor: float, *operands: Operand) -> bpy.types.NodeSocket:
-        result: Operand = factor
-        for operand in operands:
-            result = builder.math("MULTIPLY", operand, result)
-        return result
+    As in core/harmonics.py, with xx + yy + zz = 1 to need fewer nodes.
+    """
 
-    def combined(a: float, xx_: float, yy_: float, zz_: float) -> bpy.types.NodeSocket:
-        terms = [product(f, s) for f, s in ((xx_, xx), (yy_, yy), (zz_, zz)) if f]
-        return builder.sum(*terms, a) if a else builder.sum(*terms)
+    def product(a: Operand, b: Operand) -> bpy.types.NodeSocket:
+        return builder.math("MULTIPLY", a, b)
 
-    xx, yy, zz = (builder.math("MULTIPLY", c, c) for c in (x, y, z))
-    xy = builder.math("MULTIPLY", x, y)
-    return [
-        product(-0.4886025119029199, y),
-        product(0.4886025119029199, z),
-        product(-0.4886025119029199, x),
-        product(1.0925484305920792, xy),
-        product(-1.0925484305920792, y, z),
-        product(0.31539156525252005, combined(0, -1, -1, 2)),
-        product(-1.0925484305920792, x, z),
-        product(0.5462742152960396, combined(0, 1, -1, 0)),
-        product(-0.5900435899266435, y, combined(0, 3, -1, 0)),
-        product(2.890611442640554, xy, z),
-        product(-0.4570457994644658, y, combined(0, -1, -1, 4)),
-        product(0.3731763325901154, z, combined(0, -3, -3, 2)),
-        product(-0.4570457994644658, x, combined(0, -1, -1, 4)),
-        product(1.445305721320277, z, combined(0, 1, -1, 0)),
-        product(-0.5900435899266435, x, combined(0, 1, -3, 0)),
+    def line(a: Operand, b: Operand, c: Operand) -> bpy.types.NodeSocket:
+        return builder.math("MULTIPLY_ADD", a, b, c)
+
+    x, y, z = builder.split(direction)
+    c1 = 0.4886025119029199
+    x1, y1, z1 = builder.split(builder.vector("MULTIPLY", direction, (-c1, -c1, c1)))
+    bases = [y1, z1, x1]
+    if degree == 1:
+        return bases
+    pairs = builder.vector("MULTIPLY", direction, builder.join(y, z, x))
+    c2 = 1.0925484305920792
+    xy, yz, zx = builder.split(builder.vector("MULTIPLY", pairs, (c2, -c2, -c2)))
+    xx, yy, zz = builder.split(builder.vector("MULTIPLY", direction, direction))
+    difference = builder.math("SUBTRACT", xx, yy)
+    c20 = 0.31539156525252005
+    bases += [xy, yz, line(zz, 3 * c20, -c20), zx, product(difference, c2 / 2)]
+    if degree == 2:
+        return bases
+    c33, c31, c30 = 0.5900435899266435, 0.4570457994644658, 0.3731763325901154
+    sides = line(zz, -5 * c31, c31)  # -c31 (4 zz - xx - yy)
+    bases += [
+        product(product(y, -c33), line(xx, 2.0, difference)),
+        product(product(xy, 2.890611442640554 / c2), z),
+        product(y, sides),
+        product(z, line(zz, 5 * c30, -3 * c30)),
+        product(x, sides),
+        product(product(z, 1.445305721320277), difference),
+        product(product(x, -c33), line(yy, -2.0, difference)),
     ]
+    return bases
 
 
 def empty_material(name: str) -> tuple[bpy.types.Material, Builder]:

@@ -20,7 +20,15 @@ import bpy
 from ..declarations import Attributes, Nodes, Properties
 from .modifier_inputs import get_input, set_input
 from .node_math import Builder
-from .splat_color import DEGREES, RAW, color_attribute, colored_points, empty_material
+from .splat_color import (
+    DEGREES,
+    RAW,
+    color_attribute,
+    color_group,
+    colored_points,
+    empty_material,
+    geometry_tree,
+)
 from .splat_faithful import PIXEL, faithful
 
 Mode = Literal["faithful", "gaussians", "points", "none"]
@@ -53,23 +61,31 @@ def show_splat(
     scene_object: bpy.types.Object, viewport: Mode = "points", render: Mode = "faithful"
 ) -> None:
     """Choose how a splat object is drawn in the viewport and in renders."""
-    degree = min(DEGREES, scene_object[Properties.SPLAT])
+    for mode in (viewport, render):
+        if mode != "none" and _NODES_OF_MODE[mode] not in scene_object.modifiers:
+            _add_display(scene_object, mode)
     for mode, name in _NODES_OF_MODE.items():
         modifier = scene_object.modifiers.get(name)
-        if modifier is None:
-            modifier = scene_object.modifiers.new(name, "NODES")
-        group = _display_group(mode, degree)
-        if modifier.node_group != group:
-            modifier.node_group = group
-        modifier.show_viewport = viewport == mode
-        modifier.show_render = render == mode
+        if modifier is not None:
+            modifier.show_viewport = viewport == mode
+            modifier.show_render = render == mode
+
+
+def _add_display(scene_object: bpy.types.Object, mode: str) -> None:
+    others = [m for n in _NODES_OF_MODE.values() if (m := scene_object.modifiers.get(n))]
+    modifier = scene_object.modifiers.new(_NODES_OF_MODE[mode], "NODES")
+    modifier.node_group = _display_group(mode, min(DEGREES, scene_object[Properties.SPLAT]))
+    if others:
+        set_input(modifier, RAW, bool(get_input(others[0], RAW)))
 
 
 def build_displays(degree: int) -> Iterator[None]:
     """Build what :func:`show_splat` needs for harmonics of ``degree``, a part at each step: Blender
     takes its time for node trees.
     """
-    for mode in _NODES_OF_MODE:
+    color_group(min(DEGREES, degree))
+    yield
+    for mode in ("points", "faithful"):
         _display_group(mode, min(DEGREES, degree))
         yield
 
@@ -150,25 +166,17 @@ def _display_group(mode: str, degree: int) -> bpy.types.NodeTree:
     name = f"{_NODES_OF_MODE[mode]} SH{degree}"
     tree = bpy.data.node_groups.get(name)
     if tree is None:
-        tree = _geometry_tree(name, mode)
+        tree = geometry_tree(name)
+        tree.is_modifier = True
+        if mode == "faithful":
+            pixel = tree.interface.new_socket(PIXEL, in_out="INPUT", socket_type="NodeSocketFloat")
+            pixel.min_value = 0.0
+            pixel.description = "Width of the trainer's pixel at a distance of 1"
         builder = Builder(tree)
         points = colored_points(builder, degree)
         build = {"faithful": faithful, "gaussians": _gaussians, "points": _points}[mode]
         shown = build(builder, points)
         builder.feed(builder.node("NodeGroupOutput").inputs[0], shown)
-    return tree
-
-
-def _geometry_tree(name: str, mode: str) -> bpy.types.NodeTree:
-    tree = bpy.data.node_groups.new(name, "GeometryNodeTree")
-    for direction in ("INPUT", "OUTPUT"):
-        tree.interface.new_socket("Geometry", in_out=direction, socket_type="NodeSocketGeometry")
-    add = tree.interface.new_socket
-    add(RAW, in_out="INPUT", socket_type="NodeSocketBool")
-    if mode == "faithful":
-        pixel = add(PIXEL, in_out="INPUT", socket_type="NodeSocketFloat")
-        pixel.min_value, pixel.description = 0.0, "Width of the trainer's pixel at a distance of 1"
-    tree.is_modifier = True
     return tree
 
 

@@ -14,7 +14,7 @@ import bpy
 
 from ..declarations import Attributes, Nodes
 from .node_math import Builder
-from .splat_color import DEGREES, color_attribute, empty_material
+from .splat_color import color_attribute, empty_material
 
 PIXEL = "Pixel"
 """Group input: the width of the trainer's pixel at a distance of 1, that is 1 / focal length."""
@@ -26,6 +26,9 @@ MAX_ALPHA = 0.99
 FAINTEST = 255.0
 """Alphas below 1 / 255 are not drawn."""
 
+_OWN = (f"{Attributes.LOGIT}*", f"{Attributes.FILTER}*")
+"""Attributes that not every splat has; patterns, because a missing name is worth a warning."""
+
 _STEEPEST = 1.5
 """Tangent from the view's axis beyond which the local affine map grows no further."""
 
@@ -34,10 +37,12 @@ def faithful(builder: Builder, points: bpy.types.NodeSocket) -> bpy.types.NodeSo
     """The geometry of the faithful display from points with the attribute COLOR."""
     given = builder.node("NodeGroupInput").outputs
     across, upward, seen = _sides(builder, given[PIXEL])
-    geometry = _stored(builder, points, Attributes.ACROSS, across)
-    geometry = _stored(builder, geometry, Attributes.UPWARD, upward)
+    geometry = builder.stored(points, Attributes.ACROSS, across)
+    geometry = builder.stored(geometry, Attributes.UPWARD, upward)
     instances = builder.node("GeometryNodeInstanceOnPoints")
-    builder.feed(instances.inputs["Points"], _without_training_data(builder, geometry))
+    for used_up in ("radiance:*", Attributes.SCALE, Attributes.ROTATION, *_OWN):
+        geometry = builder.without(geometry, used_up)  # four corners would only copy it
+    builder.feed(instances.inputs["Points"], geometry)
     builder.feed(instances.inputs["Selection"], seen)
     builder.feed(instances.inputs["Instance"], _folded_square(builder))
     realized = builder.node("GeometryNodeRealizeInstances")
@@ -50,7 +55,8 @@ def faithful(builder: Builder, points: bpy.types.NodeSocket) -> bpy.types.NodeSo
     offset = builder.vector("MULTIPLY_ADD", side, builder.join(y, y, y), along)
     builder.feed(spread.inputs["Offset"], offset)
     material = builder.node("GeometryNodeSetMaterial")
-    flat = _removed(builder, spread.outputs[0], (Attributes.ACROSS, Attributes.UPWARD))
+    flat = builder.without(spread.outputs[0], Attributes.ACROSS)
+    flat = builder.without(flat, Attributes.UPWARD)
     builder.feed(material.inputs["Geometry"], flat)
     builder.feed(material.inputs["Material"], _material())
     return material.outputs[0]
@@ -126,44 +132,6 @@ def _reach(builder: Builder) -> tuple[bpy.types.NodeSocket, bpy.types.NodeSocket
     return reach, builder.math("GREATER_THAN", bright, 1.0)
 
 
-def _stored(
-    builder: Builder, geometry: bpy.types.NodeSocket, name: str, value: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
-    store = builder.node(
-        "GeometryNodeStoreNamedAttribute", data_type="FLOAT_VECTOR", domain="POINT"
-    )
-    builder.feed(store.inputs["Geometry"], geometry)
-    builder.feed(store.inputs["Name"], name)
-    builder.feed(next(s for s in store.inputs if s.enabled and s.name == "Value"), value)
-    return store.outputs[0]
-
-
-def _removed(
-    builder: Builder, geometry: bpy.types.NodeSocket, names: tuple[str, ...]
-) -> bpy.types.NodeSocket:
-    for name in names:
-        remove = builder.node("GeometryNodeRemoveAttribute")
-        builder.feed(remove.inputs["Geometry"], geometry)
-        builder.feed(remove.inputs["Name"], name)
-        geometry = remove.outputs[0]
-    return geometry
-
-
-def _without_training_data(
-    builder: Builder, geometry: bpy.types.NodeSocket
-) -> bpy.types.NodeSocket:
-    """Free of what four corners would only copy."""
-    own = (
-        Attributes.BASE,
-        Attributes.SCALE,
-        Attributes.ROTATION,
-        Attributes.LOGIT,
-        Attributes.FILTER,
-    )
-    harmonics = (Attributes.HARMONIC.format(k) for k in range((DEGREES + 1) ** 2 - 1))
-    return _removed(builder, geometry, (*own, *harmonics))
-
-
 def _folded_square(builder: Builder) -> bpy.types.NodeSocket:
     """A square whose corners (-1..1) are the attribute CORNER and which all lie in the origin.
 
@@ -173,7 +141,7 @@ def _folded_square(builder: Builder) -> bpy.types.NodeSocket:
     for name, value in (("Size X", 2.0), ("Size Y", 2.0), ("Vertices X", 2), ("Vertices Y", 2)):
         grid.inputs[name].default_value = value
     position = builder.node("GeometryNodeInputPosition").outputs[0]
-    marked = _stored(builder, grid.outputs["Mesh"], Attributes.CORNER, position)
+    marked = builder.stored(grid.outputs["Mesh"], Attributes.CORNER, position)
     folded = builder.node("GeometryNodeSetPosition")
     builder.feed(folded.inputs["Geometry"], marked)
     # Linked, because this input's own value always means "where it is".

@@ -102,7 +102,7 @@ def test_unknown_pixels_are_the_scene_cameras(tmp_path):
     show_splat(item)
     scene = bpy.context.scene
     fit_pixel(item, scene)
-    assert get_input(item.modifiers[0], PIXEL) == 0
+    assert get_input(item.modifiers["GS Diffusion Faithful"], PIXEL) == 0
     data = bpy.data.cameras.new("camera")
     data.lens, data.sensor_width = 50, 36
     scene.camera = bpy.data.objects.new("camera", data)
@@ -110,10 +110,10 @@ def test_unknown_pixels_are_the_scene_cameras(tmp_path):
     scene.render.resolution_x, scene.render.resolution_y = 400, 200
     scene.render.resolution_percentage = 50
     fit_pixel(item, scene)
-    assert get_input(item.modifiers[0], PIXEL) == pytest.approx(36 / 50 / 200)
+    assert get_input(item.modifiers["GS Diffusion Faithful"], PIXEL) == pytest.approx(36 / 50 / 200)
     scene.render.resolution_percentage = 100
     fit_pixel(item, scene)  # known now
-    assert get_input(item.modifiers[0], PIXEL) == pytest.approx(36 / 50 / 200)
+    assert get_input(item.modifiers["GS Diffusion Faithful"], PIXEL) == pytest.approx(36 / 50 / 200)
 
 
 def test_colors_follow_the_scene(tmp_path):
@@ -127,6 +127,8 @@ def test_colors_follow_the_scene(tmp_path):
         return [get_input(m, "Raw Colors") for item in (first, second) for m in item.modifiers]
 
     prepare_scene(scene, exact=True)
-    assert shows_exact(scene) and raw() == [True] * 6
+    assert shows_exact(scene) and raw() == [True] * 4
+    show_splat(second, viewport="gaussians")
+    assert raw() == [True] * 5
     prepare_scene(scene)
-    assert scene.view_settings.view_transform == "Standard" and raw() == [False] * 6
+    assert scene.view_settings.view_transform == "Standard" and raw() == [False] * 5

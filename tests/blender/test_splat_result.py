@@ -84,7 +84,10 @@ def test_result_holds_the_splat_in_place_and_hides_the_model(run):
     objects = reopen(run)
     splat = objects["splat_iter1"]
     assert splat.matrix_world == Matrix.Identity(4) and len(splat.data.vertices) == 9
-    assert [m.show_render for m in splat.modifiers] == [True, False, False]
+    assert {m.name: m.show_render for m in splat.modifiers} == {
+        "GS Diffusion Faithful": True,
+        "GS Diffusion Points": False,
+    }
     assert not splat.hide_render
     for name in ("Cube", "Suzanne"):
         assert objects[name].hide_render and objects[name].hide_viewport
@@ -95,7 +98,7 @@ def test_result_holds_the_splat_in_place_and_hides_the_model(run):
     middle = np.median(few_splats().means, axis=0)
     distance = np.linalg.norm(np.array([0, -5, 0]) - middle)
     np.testing.assert_allclose(width, 0.3**0.5 * distance / 80, rtol=1e-5)
-    assert get_input(splat.modifiers[0], "Pixel") == pytest.approx(1 / 80)
+    assert get_input(splat.modifiers["GS Diffusion Faithful"], "Pixel") == pytest.approx(1 / 80)
 
 
 def test_textures_still_load_and_nothing_else_is_left(run):

@@ -87,7 +87,7 @@ def test_import_splat_operator(tmp_path):
     write_splats(tmp_path / "one.ply", splats)
     assert bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply")) == {"FINISHED"}
     item = bpy.context.active_object
-    assert item.name == "one" and item.select_get() and len(item.modifiers) == 3
+    assert item.name == "one" and item.select_get() and len(item.modifiers) == 2
     assert bpy.context.scene.view_settings.view_transform == "Standard"
     assert bpy.ops.gs_diffusion.splat_display(viewport="gaussians") == {"FINISHED"}
     assert item.modifiers["GS Diffusion Gaussians"].show_viewport
