@@ -19,6 +19,9 @@ from ..core import process
 from ..core.errors import EXIT_INTERRUPTED, GsdError
 from ..core.events import Event, Splitter
 
+PICTURES = (".png", ".jpg", ".jpeg")
+"""What a panel can show; a geometry pass (.exr) comes out black."""
+
 PREFIX = "gsd: "
 """What the worker puts before the sentence that it ends with."""
 
@@ -148,6 +151,10 @@ class Job:
         elif not self.cancelled:
             self._show(item)
 
+    def _picture(self, path: object) -> None:
+        if str(path).lower().endswith(PICTURES):
+            self.image = str(path)
+
     def _show(self, event: Event) -> None:
         kind = event["event"]
         if kind == "stage_started":
@@ -160,9 +167,9 @@ class Job:
             done, total = event.get("done", 0), max(1, event.get("total", 1))
             self.share, self.eta = min(1.0, done / total), event.get("eta")
             self.detail = f"{done:g}/{total} {event.get('unit', '')}"
-            self.image = str(event.get("image") or self.image)
+            self._picture(event.get("image"))
         elif kind == "frame_done":
-            self.image = str(event.get("path") or self.image)
+            self._picture(event.get("path"))
         elif kind == "ebsynth":
             self.rows = list(event.get("rows", ()))
         elif kind == "preview":

@@ -11,7 +11,7 @@ from ..core.console import duration
 from ..core.errors import GsdError
 from ..core.estimate import estimate, factors, sentence
 from ..core.run import Run, read_manifest
-from ..core.settings import knob, names
+from ..core.settings import kind, knob, names
 from ..core.stages import BY_NAME
 from ..declarations import CATEGORY, SCENE_SETTINGS, Operators, Panels
 from . import keys, pictures, running
@@ -20,12 +20,13 @@ from .job import Job
 from .places import log_tail_file, runs_folder
 from .properties import NOT_SHOWN, as_settings
 from .runs import is_working, left_behind, row, runs, selected
-from .text import draw_text
+from .text import draw_text, label
 
 ELSEWHERE = ("prompt", "objects", "iterations", *NOT_SHOWN)
 """Settings that the main panel shows in a way of its own, or not at all."""
 
 SHOWN_RUNS = 6
+LONGEST_LABEL = 12  # letters that fit beside a field in a sidebar of the usual width
 
 
 class ViewPanel:
@@ -58,14 +59,29 @@ def draw_settings(layout: Any, settings: Any, groups: tuple[str, ...], key: str)
     shown = [n for n in names() if knob(n).group in groups and n not in ELSEWHERE]
     for name in shown:
         if not knob(name).advanced:
-            layout.prop(settings, name)
+            _draw_setting(layout, settings, name)
     advanced = [n for n in shown if knob(n).advanced]
     if advanced:
         header, body = layout.panel(f"{key}_advanced", default_closed=True)
         header.label(text="Advanced")
         if body is not None:
             for name in advanced:
-                body.prop(settings, name)
+                _draw_setting(body, settings, name)
+
+
+def _draw_setting(layout: Any, settings: Any, name: str) -> None:
+    """One setting; a name too long for the column of names gets the whole width."""
+    text = label(name)
+    if len(text) <= LONGEST_LABEL:
+        layout.prop(settings, name)
+        return
+    column = layout.column(align=True)
+    column.use_property_split = False
+    if kind(name) is str:
+        column.label(text=text)
+        column.prop(settings, name, text="")
+    else:
+        column.prop(settings, name)
 
 
 def draw_stage(layout: Any, stage: str) -> None:

@@ -18,6 +18,16 @@ from .properties import options
 from .runs import selected
 
 
+def _can_start(operator: Any, context: bpy.types.Context) -> bool:
+    if running.is_running():
+        operator.poll_message_set("A run is under way already")
+        return False
+    if context.mode != "OBJECT":
+        operator.poll_message_set("Switch to Object Mode first")
+        return False
+    return True
+
+
 class _Starts:
     """What all operators that start a run have in common."""
 
@@ -26,13 +36,7 @@ class _Starts:
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """One job at a time."""
-        if running.is_running():
-            cls.poll_message_set("A run is under way already")
-            return False
-        if context.mode != "OBJECT":
-            cls.poll_message_set("Switch to Object Mode first")
-            return False
-        return True
+        return _can_start(cls, context)
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """In a window: let the timer start it and follow."""
@@ -139,7 +143,10 @@ class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
     bl_idname = Operators.TRY_VIEW
     bl_label = "Try on One View"
 
-    poll = _Starts.poll
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """One job at a time."""
+        return _can_start(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Start it; the picture appears in the panel."""

@@ -154,11 +154,13 @@ def _measured_draw(panel: Any) -> None:
 
 def open_panels(*names: str) -> None:
     """Let the sub-panels with these classes' names start open; before the tab is first drawn."""
-    for panel in ui("panels").CLASSES:
+    panels = ui("panels").CLASSES[1:]
+    for panel in reversed(panels):
+        bpy.utils.unregister_class(panel)
+    for panel in panels:  # all of them, to keep their order
         if panel.__name__.rpartition("_PT_")[2] in names:
-            bpy.utils.unregister_class(panel)
             panel.bl_options = set()
-            bpy.utils.register_class(panel)
+        bpy.utils.register_class(panel)
 
 
 def wait_for(condition: Callable[[], Any], seconds: float) -> Iterator[float]:

@@ -156,7 +156,7 @@ def one_panel() -> Iterator[float]:
     driver.settings().run = whole[-1].name if whole else ""
     yield from driver.show_tab()
     yield 4.0
-    driver.shoot(f"panel_{name}", 720)
+    driver.shoot(f"panel_{name}", 1300)
 
 
 def try_view() -> Iterator[float]:
@@ -170,7 +170,7 @@ def try_view() -> Iterator[float]:
     assert _job().succeeded, _job().outcome
     assert Path(driver.settings().tried).is_file()
     yield 2.0
-    driver.shoot("tried", 720)
+    driver.shoot("tried", 1300)
 
 
 def stages() -> Iterator[float]:
@@ -252,5 +252,5 @@ def _job() -> Any:
 
 
 def _until_over() -> Iterator[float]:
-    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 150)
+    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 280)
     yield 1.5
