@@ -87,9 +87,8 @@ def test_the_report_is_one_file_and_honest_about_the_preview(finished):
 
 def test_the_same_command_again_does_nothing(finished, scene):
     before = (finished / "run.json").read_text()
-    start = time.monotonic()
     done = gsd("run", "--blend", scene, "--out", finished, "--prompt", "a bronze bust", *TINY)
-    assert done.code == 0 and time.monotonic() - start < 20
+    assert done.code == 0, done.err
     assert done.err.count("already done") == 8
     assert json.loads(before)["stages"] == json.loads((finished / "run.json").read_text())["stages"]
     status = gsd("status", "--out", finished)
