@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gs_diffusion_addon.core import a1111_control, a1111_names, a1111_wire, values
+from gs_diffusion_addon.core import a1111_control, a1111_names, a1111_wire, json_text, values
 from gs_diffusion_addon.core.a1111_errors import fault
 from gs_diffusion_addon.core.cameras import Camera, look_at
 from gs_diffusion_addon.core.dataset import Frame, read_transforms, write_transforms
@@ -201,10 +201,10 @@ def _recorded() -> list[bytes]:
 
 
 def _json(data: bytes) -> Any:
-    """What requests makes of an answer's body; its complaint is dealt with where it is called."""
+    """What the client makes of an answer's body."""
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
+        return json_text.loads(data)
+    except ValueError:
         raise InputError("It is not JSON.") from None
 
 

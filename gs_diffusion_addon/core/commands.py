@@ -17,7 +17,7 @@ from typing import Any
 
 from . import arguments, check, folder, loop, pipeline, splat_commands
 from .console import Console, duration
-from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError
+from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError, system_error
 from .events import RECORD, Event, child_emitter, encode
 from .process import end_with_parent, stop_on_signals
 from .run import Run, read_manifest, run_settings
@@ -37,6 +37,9 @@ def main(argv: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         return EXIT_DONE
+    except (OSError, MemoryError) as error:
+        print(f"gsd: {system_error(error)}", file=sys.stderr)
+        return system_error(error).exit_code
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -100,6 +103,10 @@ def _child(stage: str, iteration: int, work: Callable[[], None]) -> int:
         tail = {"tail": list(error.tail)} if error.tail else {}
         emit("error", message=str(error), code=error.exit_code, **tail)
         return error.exit_code
+    except (OSError, MemoryError) as error:
+        traceback.print_exc()
+        emit("error", message=str(system_error(error)), code=system_error(error).exit_code)
+        return system_error(error).exit_code
     except Exception as error:  # noqa: BLE001 — the last line of defense of a process
         traceback.print_exc()
         emit(

@@ -17,6 +17,7 @@ import numpy as np
 from . import json_text
 from .cameras import Array, Camera
 from .errors import InputError
+from .inside import plain
 from .run import write_json
 
 _LARGEST = 65536  # pixels; a larger picture cannot be meant
@@ -121,6 +122,8 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
     file_path = entry.get("file_path")
     if not isinstance(file_path, str):
         raise InputError(f"{path}: frame {k} has no file_path.")
+    if not plain(file_path):
+        raise InputError(f"{path}: the file_path of frame {k} leads out of the data set's folder.")
     width, height = number("w"), number("h")
     if size_of is not None and (width is None or height is None):
         width, height = size_of(file_path)

@@ -8,12 +8,33 @@ with :data:`EXIT_STAGE`.
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+from pathlib import Path
+from types import FrameType
+
+from .version import PACKAGE
+
 EXIT_DONE = 0
 EXIT_INPUT = 2
 EXIT_MISSING = 3
 EXIT_STAGE = 4
 EXIT_WAITED = 5
 EXIT_INTERRUPTED = 130
+
+
+_RECORD = os.environ.get("GSD_SENTENCES", "")
+"""A folder in which test runs note which errors were made where (tools/sentences.py)."""
+
+
+def _note(frame: FrameType) -> None:
+    """Append the place that made an error to this process's record."""
+    file = Path(frame.f_code.co_filename)
+    if file.is_relative_to(PACKAGE):
+        place = f"{file.relative_to(PACKAGE).as_posix()}:{frame.f_lineno}\n"
+        with open(Path(_RECORD) / f"{os.getpid()}.txt", "a", encoding="utf-8") as record:
+            record.write(place)
 
 
 class GsdError(Exception):
@@ -24,6 +45,11 @@ class GsdError(Exception):
 
     exit_code: int = EXIT_STAGE
     tail: tuple[str, ...] = ()
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        if _RECORD:
+            _note(sys._getframe(1))
 
 
 class InputError(GsdError):
@@ -54,6 +80,34 @@ class Interrupted(GsdError):
     """The user asked to stop; finished work is kept (exit 130)."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+_FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def system_error(error: OSError | MemoryError) -> GsdError:
+    """The sentence for what the operating system refused: space, permission, memory."""
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
+        return StageError(
+            "The memory ran out; close other programs or lower --size, --page-size or "
+            "--max-splats, and run the same command again."
+        )
+    where = str(error.filename) if error.filename else "the run folder"
+    if error.errno in _FULL:
+        return StageError(
+            f"There is no space left for {where}; free some on that disk and run the same command "
+            f"again, which goes on from here."
+        )
+    if error.errno in _FORBIDDEN:
+        return InputError(
+            f"{where} may not be written or read ({error.strerror}); correct its permissions or "
+            f"choose another --out."
+        )
+    return StageError(
+        f"{where} could not be written or read ({error.strerror or error}); run the same command "
+        f"again, which goes on from here."
+    )
 
 
 def error_for_exit_code(code: int, message: str) -> GsdError:

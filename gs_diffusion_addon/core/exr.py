@@ -38,6 +38,10 @@ _MOST_PIXELS = 1 << 28
 _MOST_OBJECTS = 1_000_000_000
 
 
+class _Unsupported(Exception):
+    """What a whole file has that is not read here, as the end of a sentence."""
+
+
 @dataclass(frozen=True, eq=False)
 class Guide:
     """The geometry passes of one frame.
@@ -127,7 +131,7 @@ def read_exr(path: Path) -> dict[str, Plane]:
         raise InputError(f"{path} cannot be read: {error}.") from None
     try:
         return _decode(data)
-    except InputError as error:
+    except _Unsupported as error:
         raise InputError(f"{path} cannot be read as OpenEXR: {error}.") from None
     except (
         struct.error,
@@ -159,10 +163,10 @@ def write_exr(path: Path, channels: Mapping[str, npt.ArrayLike]) -> None:
 
 def _decode(data: bytes) -> dict[str, Plane]:
     if data[:4] != _MAGIC:
-        raise InputError("it does not begin like one")
+        raise _Unsupported("it does not begin like one")
     (version,) = struct.unpack_from("<I", data, 4)
     if version & (_TILED | _DEEP):
-        raise InputError("it has tiles or deep pixels; save it as plain scan lines")
+        raise _Unsupported("it has tiles or deep pixels; save it as plain scan lines")
     multi = bool(version & _MULTI_PART)
     parts, at = _headers(data, multi)
     tables = []
@@ -203,10 +207,10 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
 
 def _part(attributes: Mapping[str, bytes]) -> _Part:
     if attributes.get("type", b"scanlineimage") != b"scanlineimage":
-        raise InputError("it has tiles or deep pixels; save it as plain scan lines")
+        raise _Unsupported("it has tiles or deep pixels; save it as plain scan lines")
     compression = attributes["compression"][0]
     if compression not in _LINES:
-        raise InputError(f"its codec (number {compression}) is not supported; save it with ZIP")
+        raise _Unsupported(f"its codec (number {compression}) is not supported; save it with ZIP")
     left, top, right, bottom = struct.unpack("<4i", attributes["dataWindow"])
     width, height = right - left + 1, bottom - top + 1
     if width < 1 or height < 1 or width * height > _MOST_PIXELS:
@@ -217,7 +221,7 @@ def _part(attributes: Mapping[str, bytes]) -> _Part:
         name, at = _text(raw, at)
         kind, _, x_step, y_step = struct.unpack_from("<iIii", raw, at)
         if (x_step, y_step) != (1, 1):
-            raise InputError("it has subsampled channels")
+            raise _Unsupported("it has subsampled channels")
         channels.append((name, _TYPES[kind]))
         at += 16
     return _Part(tuple(channels), width, height, top, compression)

@@ -74,7 +74,12 @@ class Splats:
     def finite(self) -> npt.NDArray[np.bool_]:
         """(N,) bool: splats whose numbers can all be used (an infinite opacity can)."""
         usable: npt.NDArray[np.bool_] = ~np.isnan(self.opacities)
-        for part in (self.means, self.scales, self.quats, self.sh.reshape(self.count, -1)):
+        for part in (
+            self.means,
+            self.scales,
+            self.quats,
+            self.sh.reshape(self.count, 3 * self.sh.shape[1]),
+        ):
             usable &= np.isfinite(part).all(1)
         return usable
 

@@ -8,9 +8,11 @@ its final name is whole. Only the supervisor writes run.json; stages write their
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import platform
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import json_text
-from .errors import InputError
+from .errors import InputError, StageError
+from .inside import refuse_own_programs
 from .settings import Settings, from_json, to_json
 
 FORMAT = 1
@@ -245,6 +248,9 @@ def remove_temporaries(root: Path) -> None:
 
 # --- the lock ----------------------------------------------------------------------------------
 
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""How systems say that somebody else has the lock."""
+
 
 @contextlib.contextmanager
 def locked(root: Path) -> Iterator[None]:
@@ -261,7 +267,8 @@ def locked(root: Path) -> Iterator[None]:
                 f"{root} is in use by {owner}; wait for it, stop it, or choose another --out."
             )
         file.truncate(0)
-        file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.write(f"process {os.getpid()} on {platform.node()} since {since}\n")
         file.flush()
         yield
 
@@ -278,8 +285,14 @@ def _take(file: IO[str]) -> bool:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in _HELD:
+            return False
+        # Without a lock two runs could share the folder, so none of them begins.
+        raise StageError(
+            f"The folder of {file.name} is on a disk that keeps no locks ({error.strerror}); "
+            f"choose an --out on another disk."
+        ) from None
     return True
 
 
@@ -288,8 +301,11 @@ def in_use(root: Path) -> bool:
     path = root / ".lock"
     if not path.exists():
         return False
-    with open(path, "a+", encoding="utf-8") as file:
-        return not _take(file)
+    try:
+        with open(path, "a+", encoding="utf-8") as file:
+            return not _take(file)
+    except (OSError, StageError):
+        return False  # a folder that cannot be written or locked: nobody works in it
 
 
 # --- run.json ----------------------------------------------------------------------------------
@@ -319,12 +335,28 @@ def read_manifest(root: Path) -> dict[str, Any]:
         raise InputError(f"{path} was not written by GS Diffusion; choose another --out.")
     if data.get("format") != FORMAT:
         raise InputError(f"{path} has format {data.get('format')!r}, this version reads {FORMAT}.")
-    for part in ("settings", "resolved", "stages"):
+    for part in ("settings", "resolved", "versions", "stages"):
         if not isinstance(data.get(part), dict):
             raise InputError(
                 f"{path} is damaged: its '{part}' is missing; restore it or choose another --out."
             )
+    broken = next((name for name, r in data["stages"].items() if not _is_record(r)), None)
+    if broken is not None:
+        raise InputError(
+            f"{path} is damaged: its record of stage {broken} is incomplete; restore it or choose "
+            f"another --out."
+        )
+    refuse_own_programs(root, {**data["settings"], **data["resolved"]})
     return data
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a stage's entry in run.json has what a run reads of it."""
+    if not isinstance(record, dict) or not isinstance(record.get("key"), dict):
+        return False
+    texts = (record.get("state"), record["key"].get("settings"), record["key"].get("inputs"))
+    seconds = record.get("seconds", 0.0)
+    return all(isinstance(t, str) for t in texts) and isinstance(seconds, (int, float))
 
 
 def run_settings(manifest: dict[str, Any]) -> Settings:

@@ -8,6 +8,8 @@ trainers do.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -33,7 +35,11 @@ Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 _DENSEST = 10_000
 """Pixels a byte of a file can stand for: a PNG's black and white ones reach 8 * 1032."""
 
-_FAULTS = (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError)
+_FAULTS = (
+    *(OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError),
+    *(TypeError, LookupError, OverflowError, EOFError, struct.error, zlib.error),
+)
+"""What Pillow's decoders raise for damaged files."""
 
 
 def read_rgba(path: Path) -> Bytes:

@@ -18,6 +18,7 @@ from typing import Any
 from ..core import process
 from ..core.errors import EXIT_INTERRUPTED, GsdError
 from ..core.events import Event, Splitter
+from ..core.inside import plain
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """What a panel can show; a geometry pass (.exr) comes out black."""
@@ -152,8 +153,13 @@ class Job:
             self._show(item)
 
     def _picture(self, path: object) -> None:
-        if str(path).lower().endswith(PICTURES):
-            self.image = str(path)
+        name = self._inside(path)
+        if name.lower().endswith(PICTURES):
+            self.image = name
+
+    def _inside(self, name: object) -> str:
+        """``name`` if it is a file below the run folder, else nothing."""
+        return name if isinstance(name, str) and plain(name) else ""
 
     def _show(self, event: Event) -> None:
         kind = event["event"]
@@ -173,7 +179,7 @@ class Job:
         elif kind == "ebsynth":
             self.rows = list(event.get("rows", ()))
         elif kind == "preview":
-            self.preview = str(event.get("path", ""))
+            self.preview = self._inside(event.get("path"))
         elif kind == "warning":
             self.warnings.append(str(event.get("message", "")))
         elif kind == "error":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 
 import pytest
@@ -41,6 +42,32 @@ def test_the_largest_picture_of_one_color_is_read(tmp_path):
     (tmp_path / "mask.png").write_bytes(png(4096, 4096, color=0, bits=1))
     assert images.size_of(tmp_path / "mask.png") == (4096, 4096)
     assert not images.read_rgb(tmp_path / "mask.png").any()
+
+
+# TIFFs in which Pillow meets a fraction where a count belongs
+FRACTIONS = [
+    (
+        "SUkqAAgAAAAKAAABBAABAAAACQAAAAEBBAABAAAABgAAAAIBAwADAAAAhgAAAAMBAwABAAAAAQAAAAYBAwABAAAA"
+        "AgAAABEBDAABAAAAjAAAABUBAwABAAAAAwAAABYBBAABAAAABgAAABcBBAABAAAAogAAABwBAwABAAAAAQAAAAAA"
+        "AAAIAAgACADICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7I"
+        "Ch7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7I"
+        "Ch7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh4="
+    ),
+    (
+        "SUkqAAgAAAAKAAABBAABAAAACQAAAAEBBAABAAAABgAAAAIBAwADAAAAhgAAAAMBAwABAAAAAQAAAAYBAwABAAAA"
+        "AgAAABEBBQABAAAAjAAAABUBAwABAAAAAwAAABYBBAABAAAABgAAABcBBAABAAAAogAAABwBAwABAAAAAQAAAAAA"
+        "AAAIAAgACADICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7I"
+        "Ch7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7I"
+        "Ch7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh7ICh4="
+    ),
+]
+
+
+@pytest.mark.parametrize("data", FRACTIONS, ids=["float", "rational"])
+def test_a_tiff_with_fractions_for_counts(tmp_path, data):
+    (tmp_path / "a.tiff").write_bytes(base64.b64decode(data))
+    with pytest.raises(InputError, match=r"a\.tiff cannot be read"):
+        images.read_rgba(tmp_path / "a.tiff")
 
 
 def test_an_incident_without_a_message(tmp_path):

@@ -32,13 +32,17 @@ SMALLEST = [
     *("--sides", "2", "--page-size", "128", "--style", "3", "--stylizer", "preview"),
     *("--propagator", "reproject", "--trainer", "builtin", "--train-steps", "20"),
     *("--splats", "200", "--max-splats", "250", "--checkpoint-seconds", "5", "--seed", "7"),
+    *("--priority", "normal"),
 ]
 
 MODES = ("tree", "parent", "child", "interrupt")
 """Who is killed: everything at once, the supervisor alone, one child alone; and, for comparison, a
 polite Ctrl-C."""
 
-TIMES = ("run.json", "events.jsonl", "report.html", "result.blend", "metrics.json", ".lock")
+TIMES = (
+    *("run.json", "events.jsonl", "report.html", "result.blend", ".lock"),
+    *("metrics.json", "metrics-history.json"),
+)
 """Files with times or names in them: not compared byte by byte."""
 
 
@@ -192,11 +196,16 @@ def _digest(path: Path) -> str:
     return hashlib.blake2b(raw, digest_size=12).hexdigest()
 
 
-def _measures(root: Path) -> dict[str, object]:
-    """metrics.json without what the clock has a part in."""
-    path = root / "iter1" / "metrics.json"
-    found: dict[str, object] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {k: v for k, v in found.items() if k not in ("seconds", "incidents")}
+def _measures(root: Path) -> object:
+    """The figures of all metrics files without what the clock has a part in."""
+
+    def timeless(value: object) -> object:
+        if isinstance(value, dict):
+            return {k: timeless(v) for k, v in value.items() if k not in ("seconds", "incidents")}
+        return [timeless(v) for v in value] if isinstance(value, list) else value
+
+    files = sorted([*root.glob("iter*/metrics.json"), *root.glob("metrics-history.json")])
+    return [timeless(json.loads(p.read_text(encoding="utf-8"))) for p in files]
 
 
 def differences(made: Reference, root: Path) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from gs_diffusion_addon.core import a1111_names, a1111_wire, json_text
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.errors import GsdError, InputError
 from gs_diffusion_addon.core.events import encode, parse_line
+from gs_diffusion_addon.core.ply import Splats, read_splats, write_splats
 from gs_diffusion_addon.core.run import read_json
 from gs_diffusion_addon.core.settings import from_json, kind, names
 
@@ -22,6 +24,7 @@ from ..fuzzing import Reader, campaign, damaged, most_memory, trial
 SECONDS = 0.4
 READERS = core_readers()
 
+SHAPES = [(3,), (4, 3), (), (3,), (4,)]
 POSE = [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 5], [0, 0, 0, 1.0]]
 
 
@@ -129,6 +132,12 @@ def test_servers_that_send_nonsense_in_their_lists():
     assert found == ("Euler a", None)
     pulse = a1111_wire.read_pulse({"progress": float("nan"), "state": {"sampling_step": 1e999}})
     assert (pulse.fraction, pulse.step) == (0.0, 0)
+
+
+def test_a_file_of_no_splats(tmp_path):
+    write_splats(tmp_path / "none.ply", Splats(*(np.zeros((0, *s), np.float32) for s in SHAPES)))
+    splats = read_splats(tmp_path / "none.ply")
+    assert splats.count == 0 and splats.finite.shape == (0,)
 
 
 JSON = st.recursive(
