@@ -23,12 +23,6 @@ def tool():
     del sys.modules["sentences"]
 
 
-def test_the_page_is_what_the_source_says():
-    command = [sys.executable, str(ROOT / "tools" / "sentences.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_every_sentence_is_one(tool):
     """It begins like a sentence, ends like one, and is not a traceback."""
     sentences = tool.catalog()
