@@ -30,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gs_diffusion_addon.core.dataset import Frame
 from gs_diffusion_addon.core.errors import GsdError
-from gs_diffusion_addon.core.orbit import plan_keys
+from gs_diffusion_addon.core.keyframes import used
 from gs_diffusion_addon.core.run import Run, read_manifest, run_settings
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine import dataset, metrics, propagate, render, train
-from gs_diffusion_addon.engine.guides import View, cameras, interior
+from gs_diffusion_addon.engine.guides import cameras, interior
 from gs_diffusion_addon.engine.images import BLACK, over, read_rgba, to_bytes
 from gs_diffusion_addon.engine.measures import seam_contrast, sharpness, warp_error
 from gs_diffusion_addon.engine.parallel import thread_count
@@ -79,7 +79,7 @@ class Scene:
         frames = cameras(run)
         circle = metrics.load_ring(run, frames, thread_count(settings))
         numbers = [f.frame for f in circle.frames]
-        keys = [numbers.index(k) for k in plan_keys(settings) if k in numbers]
+        keys = [numbers.index(k) for k in used(run, settings) if k in numbers]
         count = len(numbers)
         pairs = metrics.lag_pairs(count, metrics.key_gap(settings, count))
         return cls(run, settings, circle, keys, pairs)
@@ -158,17 +158,15 @@ def woven(scene: Scene, mode: str) -> dict[str, Any]:
     """One way to weave: warp errors, sharpness, seams, cost."""
     views = [scene.circle.views[k] for k in scene.keys]
     colors = np.stack([scene.key(k) for k in scene.keys])
-    middle, size = guidance.extent(views)
     by_number = {f.frame: v for f, v in zip(scene.circle.frames, scene.circle.views, strict=True)}
 
-    def guides(frame: Frame, view: View, style: np.ndarray) -> np.ndarray:
-        color = guidance.unstyled(scene.run, frame.frame)
-        return guidance.stacked(color, view, style, middle, size)
+    def unstyled(frame: Frame) -> np.ndarray:
+        return guidance.unstyled(scene.run, frame.frame)
 
     def solved() -> KeySet:
         keys = KeySet.of(views, colors, mode, scene.settings.sharpness)
         frames = scene.circle.frames
-        return holes.filled(keys, frames, lambda f: by_number[f.frame], guides, 1)
+        return holes.filled(keys, frames, lambda f: by_number[f.frame], unstyled, 1)
 
     reproject(views[0], solved())  # compiles
     start = time.process_time()
@@ -203,7 +201,7 @@ def patched(scene: Scene, start: str) -> dict[str, Any]:
     settings = dataclasses.replace(scene.settings, patch_start=start, blending="crossfade")
     frames, views = scene.circle.frames, scene.circle.views
     middle, size = guidance.extent(views[::6])
-    places = rows.places(settings, list(frames))
+    places = rows.places(used(scene.run, settings), list(frames))
 
     def guides(k: int, style: np.ndarray) -> patchmatch.Guided:
         return patchmatch.guided(scene.run, views[k], frames[k].frame, style, middle, size)

@@ -16,6 +16,7 @@ from typing import Any
 from .errors import InputError, error_for_exit_code
 from .folder import require_startable, resolve
 from .interpreters import blender_command, worker_command
+from .keyframes import planned
 from .orbit import page_of
 from .pipeline import Sink
 from .process import child_environment, run_child
@@ -43,7 +44,7 @@ def run(
     count = sum(ring.count for ring in all_rings(settings))
     if not 0 <= view < count:
         raise InputError(f"--view must lie between 0 and {count - 1}, not {view}.")
-    frames = page_of(settings, view) if page else [view]
+    frames = page_of(planned(folder, settings), settings.sides, view) if page else [view]
     with tempfile.TemporaryDirectory(prefix="gsd-try-") as name:
         scratch = Run(Path(name) / "run")
         scratch.train_main.mkdir(parents=True)

@@ -112,13 +112,14 @@ def plan_keys(settings: Settings) -> list[int]:
     return frames
 
 
-def used_keys(settings: Settings) -> list[int]:
+def used_keys(settings: Settings, planned: Sequence[int] | None = None) -> list[int]:
     """The keyframes that the others are made of: the planned ones but those that the user rejects.
 
-    Raises InputError when none is left.
+    ``planned`` are the evenly spread ones if it is not given. Raises InputError when none is left.
     """
     rejected = parse_frames(settings.reject_keys)
-    used = [frame for frame in plan_keys(settings) if frame not in rejected]
+    keys = plan_keys(settings) if planned is None else planned
+    used = [frame for frame in keys if frame not in rejected]
     if not used:
         raise InputError("--reject-keys leaves no keyframe; reject fewer.")
     return used
@@ -135,7 +136,9 @@ def split_pages(frames: Sequence[int], sides: int) -> list[list[int]]:
     return [list(frames[a:b]) for a, b in pairwise(borders)]
 
 
-def page_of(settings: Settings, view: int) -> list[int]:
-    """The frames on the page of keyframe ``view``, or of the keyframe nearest to it in number."""
-    pages = split_pages(plan_keys(settings), settings.sides)
+def page_of(keys: Sequence[int], sides: int, view: int) -> list[int]:
+    """The frames on the page of ``sides`` x ``sides`` of keyframe ``view``, or of the keyframe
+    nearest to it in number.
+    """
+    pages = split_pages(keys, sides)
     return min(pages, key=lambda page: min(abs(frame - view) for frame in page))

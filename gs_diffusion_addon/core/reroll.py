@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .errors import InputError, error_for_exit_code
 from .interpreters import worker_command
-from .orbit import plan_keys
+from .keyframes import planned
 from .pipeline import Sink
 from .process import child_environment, run_child
 from .run import Run, locked, read_manifest, run_settings
@@ -27,7 +27,7 @@ def run(root: Path, key: int, iteration: int, seed: int, sink: Sink, stop: threa
     """
     settings = run_settings(read_manifest(root))
     folder = Run(root, iteration)
-    if key not in plan_keys(settings) or not folder.key(key).is_file():
+    if key not in planned(folder, settings) or not folder.key(key).is_file():
         raise InputError(f"{root} has no restyled keyframe {key} in iteration {iteration}.")
     with locked(root):
         fresh = root / "reroll.png"

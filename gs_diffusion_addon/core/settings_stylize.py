@@ -48,6 +48,15 @@ class StylizeKnobs:
         high=1.0,
     )
     keys: int = _knob(9, "keyframes on ring 0", "stylize", "stylize", low=1, high=500)
+    key_choice: str = _knob(
+        "even",
+        "which frames are keyframes: even spreads them over the ring, coverage takes those that "
+        "together show the model's surface best",
+        "stylize",
+        "stylize",
+        choices=("even", "coverage"),
+        advanced=True,
+    )
     ring_keys: int = _knob(
         3,
         "keyframes on each further ring",

@@ -120,7 +120,7 @@ STAGES: tuple[Stage, ...] = (
         "report",
         (Part("worker", "engine.report:run_stage"),),
         lambda r, s: [r.renders, r.stylized, r.independent],
-        lambda r: [r.metrics],
+        lambda r: [r.metrics, r.folder / "heat"],
         lambda r: [r.metrics, r.report],
         "Measuring and reporting",
     ),

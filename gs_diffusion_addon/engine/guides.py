@@ -88,6 +88,26 @@ def read_view(run: Run, frame: Frame) -> View:
     )
 
 
+def thinned(view: View, step: int) -> View:
+    """Every ``step``-th pixel of a view's rows and columns, as a smaller view of its own."""
+    first = (step - 1) // 2
+    depth = np.ascontiguousarray(view.depth[first::step, first::step])
+    normal = np.ascontiguousarray(view.normal[first::step, first::step])
+    h, w = depth.shape
+    c, shift = view.camera, first + 0.5 - step / 2  # a kept pixel's center less its new place's
+    lens = (c.fl_x / step, c.fl_y / step, (c.cx - shift) / step, (c.cy - shift) / step)
+    return View(Camera(w, h, *lens, c.matrix), depth, normal)
+
+
+def cropped(view: View, box: tuple[slice, slice]) -> View:
+    """The part of a view that lies in ``box``, whose bounds lie in the picture."""
+    c, (rows, columns) = view.camera, box
+    depth, normal = np.ascontiguousarray(view.depth[box]), np.ascontiguousarray(view.normal[box])
+    h, w = depth.shape
+    corner = c.cx - columns.start, c.cy - rows.start
+    return View(Camera(w, h, c.fl_x, c.fl_y, *corner, c.matrix), depth, normal)
+
+
 def relative_pose(source: Camera, target: Camera) -> Floats:
     """(3, 4) float32: points in ``source``'s OpenCV axes -> ``target``'s.
 

@@ -21,13 +21,15 @@ import numpy.typing as npt
 
 from ..core.dataset import Frame, split_frames
 from ..core.errors import InputError
-from ..core.orbit import plan_keys
+from ..core.keyframes import planned
 from ..core.run import Run, read_json, read_manifest
 from ..core.settings import Settings, parse_split
+from . import perceptual
 from .guides import View, cameras, interior, read_view, ring
 from .images import BLACK, over, read_rgba, to_bytes
 from .measures import intersection_over_union, psnr, sharpness, ssim, warp_error
 from .metrics_loop import loop_figures
+from .metrics_surface import surface_figures
 from .parallel import in_order, thread_count
 
 Bytes = npt.NDArray[np.uint8]
@@ -38,6 +40,7 @@ Number = float | None
 BORDER = 2  # pixels along silhouettes that warp errors leave out: they mix two surfaces
 RIM = 3  # the same for sharpness and the difference to the keys
 MOST_PAIRS = 36  # pairs of views a lag is measured on, spread over the ring; lag 1 takes all
+PERCEIVED = 8  # test views whose learned distance is measured, seconds each
 OPAQUE = 128  # alpha from which on a pixel belongs to the silhouette
 
 # Sequences on ring 0 whose consistency is compared.
@@ -74,10 +77,18 @@ def measure(run: Run, settings: Settings) -> dict[str, Any]:
         "warp_error": errors,
         "coverage": coverage(run),
         **appearance(run, settings, frames, circle, threads),
+        **surface_figures(
+            run, settings, frames, (circle.frames, circle.views), sequences(run, circle)
+        ),
         **loop_figures(run, settings, frames, circle.frames, circle.views, threads),
         "splats": splat_count(run.splat),
         "seconds": stage_seconds(run),
     }
+
+
+def sequences(run: Run, circle: Ring) -> dict[str, list[Path]]:
+    """Files of ring 0's sequences by name, whether they are there or not."""
+    return {n: [place(run, f.frame) for f in circle.frames] for n, place in SEQUENCES.items()}
 
 
 # --- consistency ----------------------------------------------------------------------------------
@@ -122,8 +133,7 @@ def warp_table(run: Run, circle: Ring, gap: int, threads: int) -> dict[str, Any]
     """Warp errors of every sequence that is complete on ring 0: name -> lag -> raw, over_source."""
     pairs = lag_pairs(len(circle.frames), gap)
     raw: dict[str, dict[str, Number] | None] = {}
-    for name, place in SEQUENCES.items():
-        paths = [place(run, f.frame) for f in circle.frames]
+    for name, paths in sequences(run, circle).items():
         complete = all(p.is_file() for p in paths)
         raw[name] = _sequence_errors(circle, paths, pairs, threads) if complete else None
     source = raw["source"] or {}
@@ -176,7 +186,8 @@ def held_out(run: Run, settings: Settings, frames: Sequence[Frame], threads: int
     """PSNR and SSIM of the renders of the test views against the restyled frames.
 
     ``all``, ``on_ring`` (ring 0) and ``off_ring``, each ``frames, psnr, psnr_object, ssim``: means
-    over the frames; psnr_object counts the silhouette's pixels alone.
+    over the frames; psnr_object counts the silhouette's pixels alone. ``st_lpips``: ``value`` or
+    the ``reason`` why it is not there, see :mod:`.perceptual`.
     """
     _, _, test = split_frames([f.ring for f in frames], parse_split(settings.split), settings.seed)
     chosen = [frames[k] for k in test]
@@ -193,6 +204,11 @@ def held_out(run: Run, settings: Settings, frames: Sequence[Frame], threads: int
         return psnr(b, a), psnr(b, a, inside), ssim(b, a)
 
     scores = [(f, s) for f, s in in_order(compare, chosen, threads)] if ready else []
+    step = max(1, len(chosen) // PERCEIVED)
+    pairs = [
+        (on_black(run.render(f.frame)), on_black(run.stylized_frame(f.frame)))
+        for f in (chosen[::step] if ready and perceptual.installed() else [])
+    ]
 
     def summary(part: Sequence[tuple[float, float, float]]) -> dict[str, Any]:
         columns = [mean([row[k] for row in part]) for k in range(3)]
@@ -205,6 +221,7 @@ def held_out(run: Run, settings: Settings, frames: Sequence[Frame], threads: int
         "all": summary([s for _, s in scores]),
         "on_ring": summary([s for f, s in scores if f.ring == 0]),
         "off_ring": summary([s for f, s in scores if f.ring != 0]),
+        "st_lpips": perceptual.st_lpips(pairs),
     }
 
 
@@ -217,7 +234,7 @@ def appearance(
     """Sharpness on ring 0 and over the keys' own, difference to the keys, and silhouette IoU."""
     by_number = {f.frame: k for k, f in enumerate(circle.frames)}
     inner = [interior(v, RIM) for v in circle.views]
-    keys = [k for k in plan_keys(settings) if k in by_number and run.key(k).is_file()]
+    keys = [k for k in planned(run, settings) if k in by_number and run.key(k).is_file()]
 
     def crispness(paths: Sequence[Path], masks: Sequence[Mask]) -> Number:
         if not paths or not all(p.is_file() for p in paths):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..core.dataset import Frame
-from ..core.orbit import plan_keys
+from ..core.keyframes import planned
 from ..core.run import Run, read_json
 from ..core.settings import Settings
 from .guides import View
@@ -79,7 +79,7 @@ def style_likeness(
     what measures it.
     """
     by_number = {f.frame: view for f, view in zip(circle, views, strict=True)}
-    keys = [k for k in plan_keys(settings) if k in by_number and run.key(k).is_file()]
+    keys = [k for k in planned(run, settings) if k in by_number and run.key(k).is_file()]
     step = max(1, len(circle) // STYLED_VIEWS)
     shown = [f.frame for f in circle][::step]
     every = max(1, len(keys) // STYLED_VIEWS)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.dataset import Frame, split_frames
 from ..core.events import Emit
-from ..core.orbit import plan_keys
+from ..core.keyframes import planned
 from ..core.run import Run, read_json, read_manifest, write_json, write_text
 from ..core.settings import Settings, parse_split
 from . import report_numbers
@@ -161,7 +161,7 @@ def strip_views(circle: Sequence[int], keys: Sequence[int]) -> list[int]:
 
 def _section(run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail) -> Section:
     circle = ring(frames)
-    keys = plan_keys(settings)
+    keys = planned(run, settings)
     views = strip_views([f.frame for f in circle], keys)
     shown = "the turntable" if run.iteration == 1 else f"the splat of iteration {run.iteration - 1}"
     strips = [("", _strip(run, views, frames, detail, keyed=True))]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from ..core.errors import InputError
@@ -107,13 +108,19 @@ def difference(first: Path, second: Path, side: int, quality: int) -> Picture | 
     if one.shape != two.shape:
         return None
     over_black = np.abs(one[..., :3] * one[..., 3:] - two[..., :3] * two[..., 3:]).mean(-1)
-    place = np.clip(over_black / FULL_DIFFERENCE, 0, 1) * (len(HEAT_COLORS) - 1)
-    low = np.minimum(place.astype(int), len(HEAT_COLORS) - 2)
-    part = (place - low)[..., None]
-    rgb = HEAT_COLORS[low] * (1 - part) + HEAT_COLORS[low + 1] * part
+    rgb = heat_colors(np.clip(over_black / FULL_DIFFERENCE, 0, 1))
     alpha = 255 * np.maximum(one[..., 3:], two[..., 3:])
     image = Image.fromarray(np.rint(np.concatenate([rgb, alpha], -1)).astype(np.uint8))
     return Picture(_uri(image, quality), image.width, image.height)
+
+
+def heat_colors(level: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """Colors (..., 3) of 0..255 of levels from 0, dark violet, to 1, yellow."""
+    place = np.asarray(level, np.float32) * (len(HEAT_COLORS) - 1)
+    low = np.minimum(place.astype(int), len(HEAT_COLORS) - 2)
+    part = (place - low)[..., None]
+    mixed = HEAT_COLORS[low] * (1 - part) + HEAT_COLORS[low + 1] * part
+    return mixed.astype(np.float32)  # type: ignore[no-any-return]
 
 
 def _load(path: Path, side: int) -> Image.Image:

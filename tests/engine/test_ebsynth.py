@@ -178,7 +178,7 @@ def test_waits_for_a_clumsy_user_through_a_restart(made):
 def check_crossfade(run, frames, settings):
     """Red is the mix of the key numbers, green the frame's own number, the seam closed."""
     circle = [f for f in frames if f.ring == 0]
-    keys = rows.key_positions(settings, circle)
+    keys = rows.key_positions(plan_keys(settings), circle)
     for position, frame in enumerate(circle):
         out = read_rgba(run.stylized_frame(frame.frame))
         solid = out[..., 3] == 255

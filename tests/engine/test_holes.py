@@ -17,7 +17,7 @@ from gs_diffusion_addon.engine import propagate
 from gs_diffusion_addon.engine.guides import eroded, interior
 from gs_diffusion_addon.engine.images import read_rgba, to_bytes, write_png
 from gs_diffusion_addon.engine.measures import sharpness, warp_error
-from gs_diffusion_addon.engine.propagate import Painted, finish, guidance, holes, kernel
+from gs_diffusion_addon.engine.propagate import Painted, finish, holes, kernel
 from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject
 from tests.engine import synthetic
 
@@ -37,13 +37,8 @@ def capped():
         grain = ndimage.gaussian_filter(rng.normal(0, 0.5, (*view.depth.shape, 1)), (1.2, 1.2, 0))
         keys.append(to_bytes(np.where(view.mask[..., None], 0.5 + np.repeat(grain, 3, 2), 0)))
     woven = KeySet.of(views[:9:3], np.stack(keys), "hidden")
-    middle, size = guidance.extent(views)
-
-    def guides(frame, view, style):
-        gray = np.full((*view.depth.shape, 3), 128, np.uint8)
-        return guidance.stacked(gray, view, style, middle, size)
-
-    full = holes.filled(woven, frames, lambda f: views[f.frame], guides, 2)
+    gray = np.full((*views[0].depth.shape, 3), 128, np.uint8)
+    full = holes.filled(woven, frames, lambda f: views[f.frame], lambda f: gray, 2)
     return frames, views, woven, full
 
 

@@ -241,7 +241,7 @@ def test_backdrop_lies_between_gray_and_the_model() -> None:
 def test_try_shows_before_and_after(tmp_path: Path, page: bool) -> None:
     settings = small()
     run = make_turntable(tmp_path, settings)
-    frames = page_of(settings, 3) if page else [3]
+    frames = page_of(plan_keys(settings), settings.sides, 3) if page else [3]
     emit = Recorder()
     try_view(run, settings, frames, 3, tmp_path / "try" / "view_3.png", emit)
     both = read_rgb(tmp_path / "try" / "view_3.png")

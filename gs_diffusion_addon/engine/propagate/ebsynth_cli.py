@@ -23,6 +23,7 @@ import numpy.typing as npt
 from ...core.dataset import Frame
 from ...core.errors import InputError, MissingError, StageError
 from ...core.events import Emit, Progress
+from ...core.keyframes import used
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import View, read_view
@@ -58,7 +59,8 @@ class Chain:
 def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> Painter:
     """Run the command for all keys and frames; raises MissingError, InputError, StageError."""
     program = find_program(settings)
-    chains = [c for ring in sorted({f.ring for f in frames}) for c in plan(settings, frames, ring)]
+    planned = used(run, settings)
+    chains = [c for ring in sorted({f.ring for f in frames}) for c in plan(planned, frames, ring)]
     if not chains:
         raise InputError("EbSynth needs a keyframe; set --keys to 1 or more.")
     folder = run.folder / "ebsynth_cli"
@@ -77,7 +79,7 @@ def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -
 
     for _ in in_order(carry, chains, thread_count(settings)):
         pass
-    places = rows.places(settings, frames)
+    places = rows.places(planned, frames)
     without = any(f.frame not in places for f in frames)
     fallback = reproject.prepare(run, settings, frames, emit) if without else None
 
@@ -104,10 +106,10 @@ def find_program(settings: Settings) -> Path:
     return Path(found)
 
 
-def plan(settings: Settings, frames: Sequence[Frame], ring: int) -> list[Chain]:
+def plan(planned: Sequence[int], frames: Sequence[Frame], ring: int) -> list[Chain]:
     """The chains of one ring: from each key to its neighbors, which are left to themselves."""
     circle = tuple(f for f in frames if f.ring == ring)
-    keys = rows.key_positions(settings, circle)
+    keys = rows.key_positions(planned, circle)
     count = len(circle)
     out = []
     for row in rows.rows(keys, count) if keys else []:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ...core.dataset import Frame
 from ...core.errors import InputError, WaitError
 from ...core.events import Emit
+from ...core.keyframes import used
 from ...core.run import Run, write_json
 from ...core.settings import Settings
 from ..guides import ring
@@ -32,7 +33,7 @@ Bytes = npt.NDArray[np.uint8]
 def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> Painter:
     """Write the folder, wait for its frames; raises WaitError after --ebsynth-timeout."""
     circle = ring(frames)
-    keys = rows.key_positions(settings, circle)
+    keys = rows.key_positions(used(run, settings), circle)
     if not keys:
         raise InputError("EbSynth needs a keyframe on ring 0; set --keys to 1 or more.")
     job = handoff.write(run, circle, keys)

@@ -19,7 +19,7 @@ from scipy import ndimage
 from ...core.dataset import Frame
 from ...core.run import Run
 from ...core.settings import Settings
-from ..guides import View, interior, read_view
+from ..guides import View, cropped, interior, read_view, thinned
 from ..images import to_bytes
 from ..parallel import in_order, thread_count
 from . import guidance, kernel, pushpull
@@ -29,8 +29,8 @@ from .weave import facing
 
 SCANNED = 18  # frames looked at for holes
 THIN = 3  # of which every third row and column
-WORTH = 6  # such pixels, thicker than one, that make a hole worth filling
-MOST = 16  # pictures to fill holes in
+WORTH = 10  # such pixels, thicker than one, that make a hole worth filling
+MOST = 8  # pictures to fill holes in
 RIM = 2  # pixels around what was filled that belong to the picture, so that samples find neighbors
 RIM_SHARE = np.float32(1e-3)
 EFFORT = Effort(votes=4, passes=2, levels=3, window=48)
@@ -40,7 +40,7 @@ Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 
 Look = Callable[[Frame], View]
-Guides = Callable[[Frame, View, Bytes], Floats]
+Unstyled = Callable[[Frame], Bytes]
 
 
 def complete(run: Run, settings: Settings, frames: Sequence[Frame], keys: KeySet) -> KeySet:
@@ -49,29 +49,27 @@ def complete(run: Run, settings: Settings, frames: Sequence[Frame], keys: KeySet
     def look(frame: Frame) -> View:
         return read_view(run, frame)
 
-    middle, size = guidance.extent(keys.pictures.views)
+    def unstyled(frame: Frame) -> Bytes:
+        return guidance.unstyled(run, frame.frame)
 
-    def guides(frame: Frame, view: View, style: Bytes) -> Floats:
-        return guidance.stacked(guidance.unstyled(run, frame.frame), view, style, middle, size)
-
-    return filled(keys, frames, look, guides, thread_count(settings))
+    return filled(keys, frames, look, unstyled, thread_count(settings))
 
 
 def filled(
-    keys: KeySet, frames: Sequence[Frame], look: Look, guides: Guides, threads: int
+    keys: KeySet, frames: Sequence[Frame], look: Look, unstyled: Unstyled, threads: int
 ) -> KeySet:
     """``keys`` with what they do not see filled in.
 
-    ``look`` gives a frame's geometry, ``guides`` its stack (h, w, 16) for the synthesis with a
-    given picture (h, w, 3) uint8 as color.
+    ``look`` gives a frame's geometry, ``unstyled`` its colors before restyling, (h, w, 3) uint8.
     """
     scanned = list(frames[:: max(1, len(frames) // SCANNED)])
 
     def scan(frame: Frame) -> View:
-        return thinned(look(frame))
+        return thinned(look(frame), THIN)
 
     views = [view for _, view in in_order(scan, scanned, threads)]
     blank = [view.mask & (painted(view, keys, taps=1).label < 0) for view in views]
+    extent = guidance.extent(views)
     pictures: list[tuple[View, Bytes, Floats]] = []
     spent: set[int] = set()
     while len(pictures) < MOST:
@@ -80,10 +78,8 @@ def filled(
         if scores[best] < WORTH:
             break
         spent.add(best)
-        view = look(scanned[best])
-        made = _fill(
-            view, _with(keys, pictures), lambda style, f=scanned[best], v=view: guides(f, v, style)
-        )
+        view, colors = look(scanned[best]), unstyled(scanned[best])
+        made = _fill(view, _with(keys, pictures), colors, extent)
         if made is None:
             continue
         pictures.append((view, *made))
@@ -102,17 +98,6 @@ def _with(keys: KeySet, pictures: Sequence[tuple[View, Bytes, Floats]]) -> KeySe
     return KeySet(keys.pictures, keys.weight, keys.spare, fills)
 
 
-def thinned(view: View) -> View:
-    """Every THIN-th pixel of a view, as a view of its own."""
-    c, first = view.camera, THIN // 2
-    depth = np.ascontiguousarray(view.depth[first::THIN, first::THIN])
-    normal = np.ascontiguousarray(view.normal[first::THIN, first::THIN])
-    h, w = depth.shape
-    # The middle of every THIN pixels is where a pixel of the thinned picture has its own.
-    lens = (value / THIN for value in (c.fl_x, c.fl_y, c.cx, c.cy))
-    return View(type(c)(w, h, *lens, c.matrix), depth, normal)
-
-
 def _worth(blank: Mask) -> int:
     """How many pixels of a hole are not slivers."""
     return int(ndimage.binary_opening(blank, np.ones((2, 2), bool)).sum()) if blank.any() else 0
@@ -126,7 +111,7 @@ def _shown(view: View, blank: Mask, pictures: kernel.Pictures, weight: Floats) -
 
 
 def _fill(
-    view: View, keys: KeySet, stack: Callable[[Bytes], Floats]
+    view: View, keys: KeySet, unstyled: Bytes, extent: tuple[npt.NDArray[np.float64], float]
 ) -> tuple[Bytes, Floats] | None:
     """The view painted with its holes filled, (h, w, 3) uint8, and its weights (h, w).
 
@@ -145,10 +130,10 @@ def _fill(
     start = np.stack(at, -1).astype(np.int32)
     share = hole.sum() / hole.size
     effort = Effort(EFFORT.votes, EFFORT.passes, EFFORT.levels, EFFORT.window, 3500 * share)
-    picture = np.zeros((*known.shape, 3), np.uint8)
-    picture[box] = smooth
-    guides = stack(picture)[box]
+    part = cropped(view, box)
+    guides = guidance.stacked(np.ascontiguousarray(unstyled[box]), part, smooth, *extent)
     colors, _ = synthesize(smooth, guides, guides, hole, effort, start, hole=Hole(smooth, allowed))
+    picture = np.zeros((*known.shape, 3), np.uint8)
     picture[box] = np.where(hole[..., None], colors, smooth)
     near = ndimage.binary_dilation(blank, iterations=RIM) & known
     weight = np.where(blank & (facing(view) > 0), 1, np.where(near, RIM_SHARE, 0))

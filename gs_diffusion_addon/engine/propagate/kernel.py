@@ -99,55 +99,6 @@ def warm_up(pictures: Pictures, weight: Floats) -> None:
 
 
 @njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
-def _sample(
-    qx: np.float32,
-    qy: np.float32,
-    qz: np.float32,
-    k: int,
-    key_lens: Floats,
-    key_depth: Floats,
-    key_weight: Floats,
-    key_color: Bytes,
-) -> tuple[np.float32, np.float32, np.float32, np.float32]:
-    """Share, and share times color (0..255), of a point (in the key's axes) in picture ``k``.
-
-    A bilinear sample takes only those of its four pixels that hit the very surface (within REACH),
-    so neither background nor a part in front or behind bleeds in at an occluding edge; toward one,
-    where samples drop out, the key fades.
-    """
-    rows, columns = key_depth.shape[1:]
-    half = np.float32(0.5)
-    own = red = green = blue = np.float32(0)
-    fx, fy, cx, cy = key_lens[k, 0], key_lens[k, 1], key_lens[k, 2], key_lens[k, 3]
-    u = fx * qx / qz + cx - half
-    v = fy * qy / qz + cy - half
-    if not (u > -1 and v > -1 and u < columns and v < rows):
-        return own, red, green, blue
-    i, j = int(np.floor(u)), int(np.floor(v))
-    s, t = u - np.float32(i), v - np.float32(j)
-    reach = (np.float32(REACH) * qz / min(fx, fy)) ** 2
-    for n in range(4):
-        ii, jj = i + (n & 1), j + (n >> 1)
-        if ii < 0 or jj < 0 or ii >= columns or jj >= rows:
-            continue
-        share = key_weight[k, jj, ii]
-        if share <= 0:
-            continue
-        d = key_depth[k, jj, ii]
-        dx = (ii + half - cx) / fx * d - qx
-        dy = (jj + half - cy) / fy * d - qy
-        if dx * dx + dy * dy + (d - qz) ** 2 > reach:
-            continue
-        a = (s if n & 1 else 1 - s) * (t if n & 2 else 1 - t) + np.float32(1e-6)
-        a *= share
-        own += a
-        red += a * key_color[k, jj, ii, 0]
-        green += a * key_color[k, jj, ii, 1]
-        blue += a * key_color[k, jj, ii, 2]
-    return own, red, green, blue
-
-
-@njit(nogil=True, cache=True, fastmath=True, error_model="numpy")
 def _paint(
     depth: Floats,
     normal: Floats,
@@ -163,9 +114,14 @@ def _paint(
     sums: Floats,
     label: Labels,
 ) -> None:
-    """Paint the pixels without a label. All geometry is in the target camera's OpenCV axes."""
+    """Paint the pixels without a label. All geometry is in the target camera's OpenCV axes.
+
+    A bilinear sample takes only those of its four pixels that hit the very surface (within REACH),
+    so neither background nor a part in front or behind bleeds in at an occluding edge; toward one,
+    where samples drop out, the key fades. One function, since calls would cost half as much again.
+    """
     h, w = depth.shape
-    count = len(key_depth)
+    count, rows, columns = key_depth.shape
     # Each key's eye in the target's axes: -R^T t.
     eyes = np.empty((count, 3), np.float32)
     for k in range(count):
@@ -203,28 +159,52 @@ def _paint(
                 qz = pose[2, 0] * px + pose[2, 1] * py + pose[2, 2] * z + pose[2, 3]
                 if qz <= 0:
                     continue
-                wide = z * key_lens[k, 0] / (qz * lens[0])
-                side = 1 if wide < COARSER else min(int(wide + half), taps)
+                fx, fy, cx, cy = key_lens[k, 0], key_lens[k, 1], key_lens[k, 2], key_lens[k, 3]
+                side, part = 1, np.float32(1)
+                if z * fx > np.float32(COARSER) * qz * lens[0]:
+                    side = min(int(z * fx / (qz * lens[0]) + half), taps)
+                    part = 1 / np.float32(side * side)
+                ax, ay, az = px, py, z
                 own = np.float32(0)
-                for n in range(side * side):
-                    ax, ay, az = px, py, z
+                for sub in range(side * side):
                     if side > 1:
                         # A part of the pixel, on the plane that touches the surface.
-                        ax = (x + (n % side + half) / side - lens[2]) / lens[0]
-                        ay = (y + (n // side + half) / side - lens[3]) / lens[1]
+                        row, column = np.float32(sub // side), np.float32(sub % side)
+                        ax = (x + (column + half) / np.float32(side) - lens[2]) / lens[0]
+                        ay = (y + (row + half) / np.float32(side) - lens[3]) / lens[1]
                         slope = nx * ax + ny * ay + nz
-                        far = offset / slope if abs(slope) > np.float32(0.1) else z
-                        ax, ay, az = ax * far, ay * far, far
+                        az = offset / slope if abs(slope) > np.float32(0.1) else z
+                        ax, ay = ax * az, ay * az
+                        qz = pose[2, 0] * ax + pose[2, 1] * ay + pose[2, 2] * az + pose[2, 3]
+                        if qz <= 0:
+                            continue
                     qx = pose[0, 0] * ax + pose[0, 1] * ay + pose[0, 2] * az + pose[0, 3]
                     qy = pose[1, 0] * ax + pose[1, 1] * ay + pose[1, 2] * az + pose[1, 3]
-                    qz = pose[2, 0] * ax + pose[2, 1] * ay + pose[2, 2] * az + pose[2, 3]
-                    if qz <= 0:
+                    u = fx * qx / qz + cx - half
+                    v = fy * qy / qz + cy - half
+                    if not (u > -1 and v > -1 and u < columns and v < rows):
                         continue
-                    a, r, g, b = _sample(qx, qy, qz, k, key_lens, key_depth, key_weight, key_color)
-                    own += a / (side * side)
-                    red += r / (side * side)
-                    green += g / (side * side)
-                    blue += b / (side * side)
+                    i, j = int(np.floor(u)), int(np.floor(v))
+                    s, t = u - np.float32(i), v - np.float32(j)
+                    reach = (np.float32(REACH) * qz / min(fx, fy)) ** 2
+                    for n in range(4):
+                        ii, jj = i + (n & 1), j + (n >> 1)
+                        if ii < 0 or jj < 0 or ii >= columns or jj >= rows:
+                            continue
+                        share = key_weight[k, jj, ii]
+                        if share <= 0:
+                            continue
+                        d = key_depth[k, jj, ii]
+                        dx = (ii + half - cx) / fx * d - qx
+                        dy = (jj + half - cy) / fy * d - qy
+                        if dx * dx + dy * dy + (d - qz) ** 2 > reach:
+                            continue
+                        a = (s if n & 1 else 1 - s) * (t if n & 2 else 1 - t) + np.float32(1e-6)
+                        a *= share * part
+                        own += a
+                        red += a * key_color[k, jj, ii, 0]
+                        green += a * key_color[k, jj, ii, 1]
+                        blue += a * key_color[k, jj, ii, 2]
                 total += own
                 if own > most:
                     most, main = own, k

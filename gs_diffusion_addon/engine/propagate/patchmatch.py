@@ -18,6 +18,7 @@ from scipy import ndimage
 
 from ...core.dataset import Frame
 from ...core.events import Emit
+from ...core.keyframes import used
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import BACKGROUND, View, read_view, relative_pose, ring
@@ -51,7 +52,7 @@ class Guided:
 def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> Painter:
     """Load the keys with their guides; raises InputError if one is missing."""
     fallback = reproject.prepare(run, settings, frames, emit)
-    places = rows.places(settings, frames)
+    places = rows.places(used(run, settings), frames)
     middle, size = extent([read_view(run, f) for f in ring(frames)[::6]])
     wanted = sorted({key.frame for p in places.values() for key in (p.left, p.right)})
     by_number = {f.frame: f for f in frames}

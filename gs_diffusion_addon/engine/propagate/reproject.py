@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...core.dataset import Frame
 from ...core.errors import InputError
 from ...core.events import Emit
-from ...core.orbit import used_keys
+from ...core.keyframes import used
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import View, depth_edges, read_view
@@ -89,7 +89,7 @@ def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -
 def load_keys(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> KeySet:
     """The run's keys, woven as the settings say; raises InputError if one is missing."""
     by_number = {f.frame: f for f in frames}
-    wanted = used_keys(settings)
+    wanted = used(run, settings)
     missing = [k for k in wanted if k not in by_number]
     if missing:
         raise InputError(

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...core.dataset import Frame
-from ...core.orbit import used_keys
-from ...core.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -76,19 +74,19 @@ class Place:
     alpha: float
 
 
-def places(settings: Settings, frames: Sequence[Frame]) -> dict[int, Place]:
-    """The place of every frame, by its number, on every ring that has keys."""
+def places(planned: Sequence[int], frames: Sequence[Frame]) -> dict[int, Place]:
+    """The place of every frame, by its number, on every ring that has keys of ``planned``."""
     out: dict[int, Place] = {}
     for number in sorted({f.ring for f in frames}):
         circle = [f for f in frames if f.ring == number]
-        keys = key_positions(settings, circle)
+        keys = key_positions(planned, circle)
         for position, frame in enumerate(circle if keys else []):
             found = mix(keys, len(circle), position)
             out[frame.frame] = Place(circle[found.left], circle[found.right], found.alpha)
     return out
 
 
-def key_positions(settings: Settings, ring: Sequence[Frame]) -> list[int]:
+def key_positions(planned: Sequence[int], ring: Sequence[Frame]) -> list[int]:
     """Positions on ``ring`` of the keys that lie on it."""
-    planned = set(used_keys(settings))
-    return [k for k, frame in enumerate(ring) if frame.frame in planned]
+    wanted = set(planned)
+    return [k for k, frame in enumerate(ring) if frame.frame in wanted]

@@ -12,10 +12,10 @@ import numpy as np
 from ...core.a1111_control import Unit, parse_control
 from ...core.errors import StageError
 from ...core.events import Emit
-from ...core.orbit import plan_keys
 from ...core.run import Run, read_json, write_bytes, write_json
 from ...core.settings import Settings
 from ..images import Bytes, over, read_rgb, read_rgba, to_bytes, write_png
+from ..key_choice import settle
 from . import sequential
 from .backend import Hints, Report, Styled, Stylizer
 from .collage import Page, compose, cut, plan_layout, plan_pages
@@ -35,7 +35,7 @@ class Stage:
         self, run: Run, settings: Settings, emit: Emit, enlarge: bool, alone: Sequence[int]
     ) -> None:
         self.run, self.settings, self.emit = run, settings, emit
-        self.frames = plan_keys(settings)
+        self.frames = settle(run, settings, emit)
         self.units: tuple[Unit, ...] = parse_control(settings.control)
         self.sequential = settings.sequential
         self.geometry = Geometry(run, self.frames)
