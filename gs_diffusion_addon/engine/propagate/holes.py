@@ -29,7 +29,7 @@ from .weave import facing
 
 SCANNED = 18  # frames looked at for holes
 THIN = 3  # of which every third row and column
-WORTH = 10  # such pixels, thicker than one, that make a hole worth filling
+WORTH = 20  # such pixels, thicker than one, that make a hole worth filling
 MOST = 8  # pictures to fill holes in
 RIM = 2  # pixels around what was filled that belong to the picture, so that samples find neighbors
 RIM_SHARE = np.float32(1e-3)
