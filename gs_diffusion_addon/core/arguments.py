@@ -14,6 +14,7 @@ from .errors import InputError
 from .presets import expand
 from .settings import Settings, flag, kind, knob, names
 from .splat_arguments import add_splat
+from .sweep_arguments import add_sweep
 from .version import version
 
 GROUPS = {
@@ -72,6 +73,7 @@ def build() -> Parser:
     run.add_argument(
         "--end", type=_count, metavar="K", help="the last iteration; the same as --iterations"
     )
+    run.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
     _common(run)
     add_settings(run)
 
@@ -124,7 +126,12 @@ def build() -> Parser:
     )
     check.add_argument("--json", action="store_true", help="as JSON")
     add_settings(check, groups=("stylize", "propagate", "trainers", "machine"))
-    add_splat(commands, Parser, lambda tool, name: tool.add_argument(flag(name), **_option(name)))
+
+    def add(tool: argparse.ArgumentParser, name: str) -> None:
+        tool.add_argument(flag(name), **_option(name))
+
+    add_splat(commands, Parser, add)
+    add_sweep(commands, stages.NAMES, add)
     return parser
 
 

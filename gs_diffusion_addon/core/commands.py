@@ -1,5 +1,6 @@
-"""The commands behind every door: run, stage, try, status, check, splat. Thin: they parse, call and
-print.
+"""The commands behind every door: run, stage, try, status, check, splat, sweep and others.
+
+Thin: they parse, call and print.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import arguments, check, folder, loop, pipeline, splat_commands
+from . import arguments, check, folder, loop, pipeline, splat_commands, sweep_commands
 from .console import Console, duration
 from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError, system_error
 from .events import RECORD, Event, child_emitter, encode
@@ -43,6 +44,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    if parsed.with_parent:
+        end_with_parent()
     given = arguments.given_settings(parsed)
     if "blend" not in given and "model" not in given:
         given.update(_open_scene(parsed.out))
@@ -199,6 +202,17 @@ def _splat(parsed: argparse.Namespace) -> int:
     return splat_commands.command(parsed, arguments.given_settings(parsed))
 
 
+def _many(parsed: argparse.Namespace) -> int:
+    if getattr(parsed, "part", None) is not None:
+        return _child(parsed.command, 0, lambda: sweep_commands.part(parsed))
+    work = {
+        "sweep": sweep_commands.sweep,
+        "sheet": sweep_commands.sheet,
+        "video": sweep_commands.video,
+    }
+    return work[parsed.command](parsed, print_event)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "run": _run,
     "stage": _stage,
@@ -208,4 +222,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "check": _check,
     "splat": _splat,
     "environment": _environment,
+    "sweep": _many,
+    "sheet": _many,
+    "video": _many,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -34,16 +34,24 @@ def write_video(
     if not frames:
         raise InputError(f"The video {path.name} has no frames.")
     height, width = read_rgba(frames[0]).shape[:2]
+    pictures = (_opaque(frame, width, height, background) for frame in frames)
+    encode(path, pictures, (width + width % 2, height + height % 2), fps)
+
+
+def encode(path: Path, pictures: Iterable[Bytes], size: tuple[int, int], fps: float = FPS) -> None:
+    """Write (height, width, 3) uint8 ``pictures`` of one even ``size`` (width, height) as a video,
+    atomically. Raises MissingError without ffmpeg, StageError if it fails.
+    """
     with atomic(path) as temporary, tempfile.TemporaryFile() as log:
-        command = _command(temporary, width + width % 2, height + height % 2, fps)
+        command = _command(temporary, *size, fps)
         # The log goes to a file: a full pipe that nobody reads would stop ffmpeg.
         child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
         )
         assert child.stdin is not None
         try:
-            for frame in frames:
-                child.stdin.write(_opaque(frame, width, height, background).tobytes())
+            for picture in pictures:
+                child.stdin.write(picture.tobytes())
             child.stdin.close()
             code = child.wait()
         except BrokenPipeError:

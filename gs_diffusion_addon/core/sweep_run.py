@@ -1,0 +1,162 @@
+"""Doing a sweep here: its runs one after the other or several at once, each a ``gsd run`` of its
+own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .console import duration
+from .errors import GsdError, InputError, Interrupted, error_for_exit_code
+from .events import Event
+from .interpreters import WORKER, running_blender
+from .process import run_child
+from .run import TEMPORARY, locked, read_json, write_json
+from .sweep import Job, flags
+
+FORMAT = 1
+PROGRAM = "GS Diffusion sweep"
+PLAN = "sweep.json"
+SHEETS = ("contact-sheet.png", "contact-sheet.html")
+
+Tell = Callable[[Job, Event], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run of a sweep that ended with an error; the others went on."""
+
+    job: Job
+    error: GsdError
+
+
+def prepare(out: Path, jobs: Sequence[Job]) -> None:
+    """Make the sweep's folder and write down its runs; refuses a folder with anything else in it.
+
+    Farm workers may do so at the same time: the file is replaced whole.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; choose a folder for --out.")
+    plan = {
+        "format": FORMAT,
+        "program": PROGRAM,
+        "runs": [{"name": job.name, "settings": dict(job.settings)} for job in jobs],
+    }
+    path = out / PLAN
+    if path.is_file():
+        found = read_json(path)
+        if not isinstance(found, dict) or found.get("program") != PROGRAM:
+            raise InputError(f"{path} was not written by GS Diffusion; choose another --out.")
+        if found == plan:
+            return
+    elif out.is_dir():
+        known = {PLAN, ".lock", "logs", *SHEETS, *(job.name for job in jobs)}
+        strangers = sorted(
+            p.name for p in out.iterdir() if p.name not in known and TEMPORARY not in p.name
+        )
+        if strangers:
+            raise InputError(
+                f"{out} is not empty and holds no sweep (there is {strangers[0]!r} in it); choose "
+                f"another --out."
+            )
+    try:
+        write_json(path, plan)
+    except OSError as error:
+        raise InputError(
+            f"{out} cannot be written: {error.strerror}; choose another --out."
+        ) from None
+
+
+def chosen(jobs: Sequence[Job], only: str) -> list[Job]:
+    """The run called ``only``; raises InputError with the names that there are."""
+    found = [job for job in jobs if job.name == only]
+    if not found:
+        some = ", ".join(job.name for job in jobs[:5]) + (", …" if len(jobs) > 5 else "")
+        raise InputError(f"The sweep has no run {only!r}; it has {some}.")
+    return found
+
+
+def run_all(
+    out: Path,
+    jobs: Sequence[Job],
+    at_once: int,
+    more: Sequence[str],
+    stop: threading.Event,
+    tell: Tell,
+) -> list[Failure]:
+    """Do the runs, ``at_once`` at a time, with ``more`` arguments each; returns those that failed.
+
+    A finished run is only looked at, a stopped one goes on. Two sweeps never work in one folder,
+    nor two processes in one run's. Raises Interrupted when ``stop`` is set.
+    """
+    failures: list[Failure] = []
+
+    def work(job: Job) -> None:
+        if stop.is_set():
+            return
+        try:
+            run_one(out, job, at_once, more, stop, tell)
+        except Interrupted:
+            return
+        except GsdError as error:
+            tell(job, {"event": "error", "message": str(error), "code": error.exit_code})
+            failures.append(Failure(job, error))
+
+    with locked(out), ThreadPoolExecutor(at_once) as pool:
+        list(pool.map(work, jobs))
+    if stop.is_set():
+        raise Interrupted("Stopped; the same command goes on from here.")
+    return sorted(failures, key=lambda failure: jobs.index(failure.job))
+
+
+def run_one(
+    out: Path, job: Job, at_once: int, more: Sequence[str], stop: threading.Event, tell: Tell
+) -> None:
+    """Do one run as a child of this process; raises the error it ended with."""
+    given: dict[str, Any] = dict(job.settings)
+    if at_once > 1 and not given.get("threads"):
+        given["threads"] = max(1, (os.cpu_count() or 1) // at_once)
+    root = out / job.name
+    command = [sys.executable, str(WORKER), "run", "--out", str(root), "--events", "--with-parent"]
+    log = out / "logs" / f"{job.name}.log"
+    ended = run_child(
+        [*command, *more, *flags(given)],
+        log=log,
+        on_event=lambda event: tell(job, event),
+        stop=stop,
+        env=_environment(),
+    )
+    if ended.code != 0:
+        # The child's own last line is its sentence to the user.
+        said = next((line[5:] for line in reversed(ended.tail) if line.startswith("gsd: ")), "")
+        reason = ended.message or said or f"It ended unexpectedly; the reason stands in {log}."
+        raise error_for_exit_code(ended.code, reason)
+
+
+def _environment() -> dict[str, str]:
+    """This process's; a run started from inside Blender renders with that Blender."""
+    env = dict(os.environ)
+    blender = running_blender()
+    if blender:
+        env.setdefault("GSD_BLENDER", blender)
+    return env
+
+
+def line(job: Job, event: Event) -> str:
+    """What is said of an event of one of many runs; empty for most."""
+    iteration = f", iteration {event['iteration']}" if event.get("iteration") else ""
+    if event["event"] == "stage_finished":
+        return f"{job.name}: {event['stage']}{iteration} done in {duration(event['seconds'])}"
+    if event["event"] == "run_finished":
+        return f"{job.name}: finished"
+    if event["event"] in ("warning", "error"):
+        mark = "Note: " if event["event"] == "warning" else ""
+        return f"{job.name}: {mark}{event['message']}"
+    return ""
