@@ -85,7 +85,7 @@ def video(parsed: argparse.Namespace, _print_event: Say) -> int:
     """Do ``gsd video``; prints the file."""
     out = parsed.out.expanduser().resolve()
     settings = run_settings(read_manifest(out))
-    iteration = parsed.iteration or last_iteration(out, settings.iterations)
+    iteration = parsed.iteration or last_rendered(out, settings.iterations)
     arguments = ["--out", str(out), "--kind", parsed.kind, "--iteration", str(iteration)]
     made = in_worker("video", out, [*arguments, "--width", str(parsed.width)], _machine(parsed))
     for path in made:
@@ -93,7 +93,7 @@ def video(parsed: argparse.Namespace, _print_event: Say) -> int:
     return EXIT_DONE
 
 
-def last_iteration(root: Path, most: int) -> int:
+def last_rendered(root: Path, most: int) -> int:
     """The last iteration with renders of its splat; raises InputError if there is none."""
     for k in range(most, 0, -1):
         if any((root / f"iter{k}" / "renders").glob("*.png")):

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..core.errors import InputError
 from ..core.events import Emit, Progress
+from ..core.loop import last_iteration
 from ..core.run import Run, atomic, read_json, read_manifest, run_settings, write_text
 from ..core.settings import Settings, flag, names, to_json
 from ..core.sweep_run import PLAN, SHEETS
@@ -79,10 +80,11 @@ def _entry(root: Path) -> Entry:
     ]
     last = max(done, default=1)
     run = Run(root, last)
-    whole = len(done) >= settings.iterations
+    wanted = last_iteration(root, settings)
+    whole = len(done) >= wanted
     metrics = read_json(run.metrics) if run.metrics.is_file() else {}
     report = run.report if run.report.is_file() else None
-    state = "finished" if whole else f"{len(done)} of {settings.iterations} iterations done"
+    state = "finished" if whole else f"{len(done)} of {wanted} iterations done"
     return Entry(root.name, state, last, settings, metrics, run.frame(0), run.render(0), report)
 
 
