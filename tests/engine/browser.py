@@ -74,6 +74,7 @@ def opened(path, width=700, height=560, **options):
             context = browser.new_context(
                 viewport={"width": width, "height": height}, offline=True, **options
             )
+            context.set_default_timeout(300_000)  # WebGL on a processor under load is slow
             watched = Watched(context.new_page())
             watched.page.goto(path.resolve().as_uri())
             yield watched
