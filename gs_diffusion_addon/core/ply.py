@@ -26,6 +26,7 @@ from .ply_format import (
     opened,
     read_elements,
     read_header,
+    spread,
     write_vertices,
 )
 
@@ -51,7 +52,7 @@ class Splats:
     ``means`` (N, 3): centers. ``sh`` (N, K, 3), K = (degree + 1)²: spherical harmonics, ``[:, 0]``
     is f_dc. ``opacities`` (N,): logits, ±inf allowed. ``scales`` (N, 3): natural logarithms of the
     standard deviations. ``quats`` (N, 4): rotations w, x, y, z, perhaps not normalized. All
-    float32.
+    float32. Of files that were read, ``sh`` is contiguous by coefficient: ``sh[:, k]``.
     """
 
     means: Floats
@@ -74,12 +75,11 @@ class Splats:
     def finite(self) -> npt.NDArray[np.bool_]:
         """(N,) bool: splats whose numbers can all be used (an infinite opacity can)."""
         usable: npt.NDArray[np.bool_] = ~np.isnan(self.opacities)
-        for part in (
-            self.means,
-            self.scales,
-            self.quats,
-            self.sh.reshape(self.count, 3 * self.sh.shape[1]),
-        ):
+        for part in (self.means, self.scales, self.quats, *self.sh.transpose(1, 0, 2)):
+            # A finite sum has finite terms, and is found without an array of answers.
+            with np.errstate(over="ignore", invalid="ignore"):
+                if np.isfinite(part.sum()):
+                    continue
             usable &= np.isfinite(part).all(1)
         return usable
 
@@ -122,13 +122,22 @@ def read_splats(path: Path) -> Splats:
                 "cloud is imported with File > Import > Stanford PLY."
             )
         table = read_elements(file, path, header, ("vertex",))["vertex"]
-    return Splats(
-        columns(table, _POSITION),
-        _harmonics(columns(table, _DC), columns(table, _rest_names(rest)) if rest else None),
-        columns(table, ("opacity",))[:, 0],
-        columns(table, _SCALE),
-        columns(table, _ROTATION),
-    )
+    return _from_table(table, rest)
+
+
+def _from_table(table: Table, rest: int) -> Splats:
+    count, extra = len(table), rest // 3
+    means, scales = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
+    opacities, quats = np.empty(count, np.float32), np.empty((count, 4), np.float32)
+    # Coefficient by coefficient, since Blender and most other uses take one at a time.
+    sh = np.empty((1 + extra, count, 3), np.float32)
+    targets = [("opacity", opacities), *zip(_ROTATION, quats.T, strict=True)]
+    for names, array in ((_POSITION, means), (_SCALE, scales), (_DC, sh[0])):
+        targets += zip(names, array.T, strict=True)
+    for k in range(rest):  # all of red, then green, then blue
+        targets.append((f"f_rest_{k}", sh[1 + k % extra, :, k // extra]))
+    spread(table, targets)
+    return Splats(means, sh.transpose(1, 0, 2), opacities, scales, quats)
 
 
 def write_splats(path: Path, splats: Splats) -> None:

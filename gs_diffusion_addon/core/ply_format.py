@@ -8,7 +8,7 @@ file. Only :mod:`.ply` and :mod:`.ply_compressed` use this.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,6 +23,8 @@ Floats = npt.NDArray[np.float32]
 Table = npt.NDArray[Any]
 
 HEADER_LIMIT = 1 << 18
+_BLOCK = 2048
+"""Rows that fit into a processor's cache: half a megabyte of splats of degree 3."""
 _TYPES = {
     "char": "i1",
     "uchar": "u1",
@@ -224,6 +226,19 @@ def columns(table: Table, names: Sequence[str]) -> Floats:
         for k, name in enumerate(names):
             out[:, k] = table[name]
     return out
+
+
+def spread(table: Table, targets: Iterable[tuple[str, Floats]]) -> None:
+    """Copy each property to its target, a (N,) float32 array or view.
+
+    Block by block, so that a block's rows are read from memory once and not for every property.
+    """
+    pairs = [(table[name], target) for name, target in targets]
+    with np.errstate(over="ignore"):
+        for start in range(0, len(table), _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            for source, target in pairs:
+                target[rows] = source[rows]
 
 
 def write_vertices(path: Path, properties: Sequence[str], table: Table) -> None:

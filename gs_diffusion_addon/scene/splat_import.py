@@ -135,6 +135,8 @@ def splats_of(scene_object: bpy.types.Object) -> Splats:
             stored = get_attribute(mesh, Attributes.LOGIT, SCALAR)[:, 0]
             same = np.abs(1 / (1 + np.exp(-stored)) - base[:, 3]) < 1e-6  # else it was edited
             opacities = np.where(same, stored, opacities)
-        scales = np.log(get_attribute(mesh, Attributes.SCALE, VECTOR))
+        # Doubles, so that the logarithm comes back as it was and not some last digits off.
+        scales = np.log(get_attribute(mesh, Attributes.SCALE, VECTOR).astype(np.float64))
     quats = get_attribute(mesh, Attributes.ROTATION, QUATERNION)
-    return Splats(means.reshape(-1, 3), np.stack(sh, axis=1), opacities, scales, quats)
+    sh_all = np.stack(sh, axis=1)
+    return Splats(means.reshape(-1, 3), sh_all, opacities, scales.astype(np.float32), quats)

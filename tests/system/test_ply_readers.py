@@ -9,6 +9,7 @@ import csv
 import os
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,3 +77,37 @@ def test_splat_transform_reads_every_degree(degree, tmp_path):
             np.testing.assert_allclose(values, splats.sh[:, k, c], rtol=1e-6)
     np.testing.assert_allclose([float(r["scale_2"]) for r in rows], splats.scales[:, 2], rtol=1e-6)
     np.testing.assert_allclose([float(r["rot_0"]) for r in rows], splats.quats[:, 0], rtol=1e-6)
+
+
+EXPORT = """
+import os, sys
+from pathlib import Path
+import bpy
+from gs_diffusion_addon.scene.splat_edit import export_splat
+from gs_diffusion_addon.scene.splat_import import import_splat
+item = import_splat(Path(sys.argv[1]))
+item.location.x = 2
+bpy.context.view_layer.update()
+export_splat(item, Path(sys.argv[2]))
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(
+    _tool() is None or shutil.which("node") is None, reason="splat-transform is not installed"
+)
+def test_splat_transform_reads_an_export_of_blenders(tmp_path):
+    rng = np.random.default_rng(3)
+    shapes = ((37, 3), (37, 16, 3), (37,), (37, 3), (37, 4))
+    splats = Splats(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
+    source, out, table = (tmp_path / n for n in ("s.ply", "out.ply", "out.csv"))
+    write_splats(source, splats)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", EXPORT, source, out], check=True, env=environment)
+    subprocess.run([_tool(), "-q", str(out), str(table)], check=True, capture_output=True)
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    xs = [float(r["x"]) for r in rows]
+    np.testing.assert_allclose(xs, splats.means[:, 0] + 2, rtol=1e-6, atol=1e-6)
+    rest = [float(r["f_rest_44"]) for r in rows]
+    np.testing.assert_allclose(rest, splats.sh[:, 15, 2], rtol=1e-5, atol=1e-6)
