@@ -1,8 +1,8 @@
 """How near is Cycles' picture of a run's splat to the trainer's own?
 
-    .venv/bin/python bench/splat_picture.py RUN [--frames 0 3] [--quick]
+    .venv/bin/python bench/splat_picture.py [RUN] [--frames 0 3] [--quick]
 
-RUN is the folder of a finished run. Each display of the splat is rendered from training cameras and
+RUN is the folder of a finished run, the demo's if none is given. Each display of the splat is rendered from training cameras and
 compared with the trainer's render of the same view (iterK/renders): PSNR of the colors inside the
 silhouette (alpha above 0.5) and of the alpha, and the CPU seconds it took. "turned" is after the
 object was turned, moved and scaled, its transform applied, and the camera moved along. The last
@@ -65,12 +65,15 @@ QUICK = 4
 def main() -> None:
     """Render all ways and frames, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?", default=Path("runs/demo"))
     parser.add_argument("--iteration", type=int, default=1)
     parser.add_argument("--frames", type=int, nargs="+", default=[0])
     parser.add_argument("--quick", action="store_true", help="only the ways of one sample")
     options = parser.parse_args()
     run = Run(options.run, options.iteration)
+    if not run.splat.is_file():
+        print(f"{run.splat} does not exist; `make demo` makes one.\n{{}}")
+        return
     cameras = {f.frame: f.camera for f in read_transforms(run.transforms_main)}
     figures = {}
     for way in WAYS[:QUICK] if options.quick else WAYS:
