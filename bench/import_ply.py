@@ -1,4 +1,4 @@
-"""How fast does a splat .ply come into Blender, and with how much memory?
+"""How fast does a splat .ply come into Blender? (in Blender's Python)
 
     .venv/bin/python bench/import_ply.py [--counts 200000 1000000] [--degree 3] [--repeat 3]
 

@@ -1,12 +1,12 @@
-"""How near is Cycles' picture of a run's splat to the trainer's own?
+"""How near is Cycles' picture of a run's splat to the trainer's own? (in Blender's Python)
 
     .venv/bin/python bench/splat_picture.py [RUN] [--frames 0 3] [--quick]
 
-RUN is the folder of a finished run, the demo's if none is given. Each display of the splat is rendered from training cameras and
-compared with the trainer's render of the same view (iterK/renders): PSNR of the colors inside the
-silhouette (alpha above 0.5) and of the alpha, and the CPU seconds it took. "turned" is after the
-object was turned, moved and scaled, its transform applied, and the camera moved along. The last
-line is one JSON object.
+RUN is the folder of a finished run, the demo's if none is given. Each display of the splat is
+rendered from training cameras and compared with the trainer's render of the same view
+(iterK/renders): PSNR of the colors inside the silhouette (alpha above 0.5) and of the alpha, and
+the CPU seconds it took. "turned" is after the object was turned, moved and scaled, its transform
+applied, and the camera moved along. The last line is one JSON object.
 """
 
 from __future__ import annotations
