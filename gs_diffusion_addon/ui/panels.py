@@ -86,7 +86,8 @@ def _draw_setting(layout: Any, settings: Any, name: str) -> None:
 
 def draw_stage(layout: Any, stage: str) -> None:
     """The button that does a run up to ``stage``."""
-    text = {"turntable": "Render Turntable", "import": "Import Result"}.get(stage, stage.title())
+    known = {"turntable": "Render Turntable", "report": "Make Report", "import": "Import Result"}
+    text = known.get(stage, stage.title())
     layout.operator(Operators.RUN_STAGE, text=text, icon="PLAY").stage = stage
 
 
@@ -156,9 +157,9 @@ def _known(folder: Path) -> dict[str, float]:
 
 def _draw_progress(layout: Any, job: Job, settings: Any) -> None:
     round_ = f" (iteration {job.iteration})" if job.iteration else ""
-    layout.label(text=f"{job.stage}{round_}", icon="TIME")
+    draw_text(layout, f"{job.stage}{round_}", "TIME")
     left = "" if job.eta is None else f", {duration(job.eta)} left"
-    layout.progress(factor=job.share, text=f"{job.detail[:40]}{left}")
+    layout.progress(factor=job.share, text=f"{job.detail[:40]}{left}" or "…")
     if job.rows:
         _draw_waiting(layout, job)
     if job.picture is not None:
