@@ -94,7 +94,8 @@ def system_error(error: OSError | MemoryError) -> GsdError:
             "--max-splats, and run the same command again."
         )
     where = str(error.filename) if error.filename else "the run folder"
-    if error.errno in _FULL:
+    short = error.errno is None and "requested and" in str(error)  # numpy's own words
+    if error.errno in _FULL or short:
         return StageError(
             f"There is no space left for {where}; free some on that disk and run the same command "
             f"again, which goes on from here."

@@ -210,6 +210,7 @@ def test_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
     [
         (OSError(errno.ENOSPC, "No space left on device", "/a/b.png"), ["/a/b.png", "space"], 4),
         (OSError(errno.EFBIG, "File too large"), ["no space left"], 4),
+        (OSError("100000 requested and 213 written"), ["no space left"], 4),
         (PermissionError(errno.EACCES, "Permission denied", "/a"), ["/a", "permissions"], 2),
         (OSError(errno.EROFS, "Read-only file system", "/a"), ["/a", "another --out"], 2),
         (OSError(errno.EIO, "Input/output error", "/a"), ["/a", "Input/output"], 4),

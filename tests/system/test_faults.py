@@ -1,0 +1,152 @@
+"""What happens to a machine happens to a run: a full disk, a stopped process, a clock that jumps.
+
+After each the same command finishes the run, equal to the undisturbed one. One stage is enough
+here; ``bench/faults.py`` kills whole runs by the hundred.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from gs_diffusion_addon.core import stages
+from gs_diffusion_addon.core.run import Run
+
+from .faults import orphans, processes_of
+from .program import Done, command, events, gsd, repeated, temporaries
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
+
+STAGE = "dataset"
+
+
+@pytest.fixture
+def before(finished: Path, tmp_path: Path) -> Path:
+    """The finished run without its data set and what follows."""
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    manifest = json.loads((root / "run.json").read_text(encoding="utf-8"))
+    for name in stages.NAMES[stages.NAMES.index(STAGE) :]:
+        manifest["stages"].pop(f"1/{name}", None)
+    (root / "run.json").write_text(json.dumps(manifest), encoding="utf-8")
+    shutil.rmtree(Run(root).gs)
+    (root / "events.jsonl").unlink()
+    return root
+
+
+def arguments(root: Path) -> list[str]:
+    return ["run", "--out", str(root), "--until", STAGE]
+
+
+def assert_finished(root: Path, finished: Path) -> None:
+    """The same command ends well, with the undisturbed data set and nothing else."""
+    done = gsd(*arguments(root))
+    assert done.code == 0, done.err
+    for part in ("train", "val", "test"):
+        theirs = sorted((Run(finished).gs / part).glob("*"))
+        ours = sorted((Run(root).gs / part).glob("*"))
+        assert [p.name for p in ours] == [p.name for p in theirs]
+        assert [p.read_bytes() for p in ours] == [p.read_bytes() for p in theirs]
+    assert not temporaries(root)
+    assert not repeated(root)
+    assert not orphans(root)
+
+
+def limited(root: Path, limit: int, value: int) -> Done:
+    """The command under a resource limit, which its children inherit."""
+    done = subprocess.run(
+        command(*arguments(root)),
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(limit, (value, value)),
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(before, finished):
+    """A limit on the size of files fails as a full disk does, in the middle of a write."""
+    done = limited(before, resource.RLIMIT_FSIZE, 6000)
+    assert done.code == 4, done.err
+    lines = [line for line in done.err.splitlines() if line.startswith("gsd: ")]
+    assert len(lines) == 1 and "no space left" in lines[0], done.err
+    assert "Traceback" not in done.err
+    assert not temporaries(before)
+    json.loads((before / "run.json").read_text(encoding="utf-8"))
+    assert_finished(before, finished)
+
+
+def test_a_process_stopped_for_a_while_goes_on(before, finished):
+    child = subprocess.Popen(
+        command(*arguments(before)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        while child.poll() is None and not (before / "events.jsonl").exists():
+            time.sleep(0.01)
+        stopped = processes_of(before)
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        assert child.wait(timeout=600) == 0
+    finally:
+        child.kill()
+        child.wait()
+    assert_finished(before, finished)
+
+
+def test_a_clock_that_jumped_makes_nothing_stale(finished, tmp_path):
+    """Files from the future and from 1990: what counts is what stands in them."""
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    for k, path in enumerate(sorted(p for p in root.rglob("*") if p.is_file())):
+        moment = 4_000_000_000 if k % 2 else 640_000_000
+        os.utime(path, (moment, moment))
+    (root / "events.jsonl").unlink()
+    done = gsd("run", "--out", root)
+    assert done.code == 0, done.err
+    kinds = [e["event"] for e in events(root)]
+    assert kinds.count("stage_skipped") == len(stages.NAMES)
+    assert "stage_started" not in kinds
+
+
+def test_a_folder_that_became_read_only(before, finished):
+    """By permissions for a user; root ignores those, so for it by a mount where it may."""
+    mounted = os.geteuid() == 0
+    if mounted:
+        steps = (["--bind", str(before), str(before)], ["-o", "remount,ro,bind", str(before)])
+        for step in steps:
+            made = subprocess.run(["mount", *step], capture_output=True, check=False)
+            if made.returncode:
+                subprocess.run(["umount", str(before)], capture_output=True, check=False)
+                pytest.skip("nothing can be mounted here")
+    else:
+        before.chmod(0o500)
+    try:
+        done = gsd(*arguments(before))
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(before)], capture_output=True, check=False)
+        else:
+            before.chmod(0o700)
+    assert done.code == 2, done.err
+    assert "cannot be written" in done.err and "another --out" in done.err
+    assert "Traceback" not in done.err
+    assert_finished(before, finished)
