@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import stages
+from . import stages, upstream_options
 from .errors import InputError
 from .presets import expand
 from .settings import Settings, flag, kind, knob, names
@@ -76,6 +76,7 @@ def build() -> Parser:
     run.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
     _common(run)
     add_settings(run)
+    upstream_options.add_options(run)
 
     stage = commands.add_parser("stage", help="do one stage of a run")
     stage.add_argument("name", choices=stages.NAMES, help="the stage")

@@ -16,7 +16,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import arguments, check, folder, loop, pipeline, splat_commands, sweep_commands
+from . import (
+    arguments,
+    check,
+    folder,
+    loop,
+    pipeline,
+    splat_commands,
+    sweep_commands,
+    upstream_options,
+)
 from .console import Console, duration
 from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError, system_error
 from .events import RECORD, Event, child_emitter, encode
@@ -30,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     if argv and argv[0] == splat_commands.CHILD:
         return _child("splat", 0, lambda: splat_commands.child(argv[1:]))
     try:
-        parsed = arguments.build().parse_args(list(argv))
+        parsed = arguments.build().parse_args(upstream_options.normalized(list(argv)))
         command: Callable[[argparse.Namespace], int] = COMMANDS[parsed.command]
         return command(parsed)
     except GsdError as error:
@@ -47,7 +56,11 @@ def _run(parsed: argparse.Namespace) -> int:
     if parsed.with_parent:
         end_with_parent()
     given = arguments.given_settings(parsed)
-    if "blend" not in given and "model" not in given:
+    meant, sentences = upstream_options.translate(parsed, given)
+    given = {**meant, **given}
+    for sentence in sentences:
+        print(f"Note: {sentence}", file=sys.stderr)
+    if not {"blend", "model", "main_folder"} & set(given):
         given.update(_open_scene(parsed.out))
     supervisor = _supervisor(parsed)
     if parsed.end is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from . import loop, stages
+from . import loop, stages, upstream
 from .errors import InputError
 from .interpreters import blender_program, worker_python
 from .run import PANEL_LOG, SCENE_COPY, Run, read_manifest, run_settings
@@ -55,7 +58,13 @@ def forget_empty_run(root: Path) -> None:
 
 
 def require_startable(settings: Settings) -> None:
-    """One existing source and both interpreters; raises InputError or MissingError."""
+    """One existing source and the interpreters it needs; raises InputError or MissingError."""
+    if settings.main_folder:
+        if settings.blend or settings.model:
+            raise InputError("Give either --main-folder or a Blender scene, not both.")
+        upstream.find(Path(settings.main_folder), settings.main_frames)
+        worker_python(settings)
+        return
     if bool(settings.blend) == bool(settings.model):
         raise InputError("Name the model with either --blend FILE.blend or --model FILE.")
     path = Path(settings.blend or settings.model)
@@ -65,11 +74,16 @@ def require_startable(settings: Settings) -> None:
     worker_python(settings)
 
 
-def resolve(settings: Settings) -> dict[str, str]:
-    """What each ``auto`` stands for on this machine, by what ``check`` finds."""
+def resolve(settings: Settings, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """What each ``auto`` stands for on this machine, by what ``check`` finds, and the rings that a
+    main folder's frames make; nothing of what is ``known`` already is looked for.
+    """
     from . import check
 
-    out: dict[str, str] = {}
+    out: dict[str, Any] = {}
+    if settings.main_folder and "views" not in known:
+        found = upstream.find(Path(settings.main_folder), settings.main_frames)
+        out.update(views=len(found.shots), rings="none")
     if settings.stylizer == "auto":
         out["stylizer"] = "a1111" if check.server(settings).ok else "preview"
     if settings.propagator == "auto":

@@ -46,7 +46,7 @@ def last_iteration(root: Path, settings: Settings) -> int:
 
 def plan(root: Path, settings: Settings) -> list[tuple[str, int]]:
     """:func:`.stages.plan` up to where the loop ends."""
-    return stages.plan(last_iteration(root, settings))
+    return stages.plan(last_iteration(root, settings), not settings.main_folder)
 
 
 def require_start(root: Path, settings: Settings, start: int) -> None:

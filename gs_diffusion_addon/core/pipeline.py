@@ -68,7 +68,7 @@ class Supervisor:
                 last = stages.NAMES.index(until)
                 todo = [
                     (name, k)
-                    for name, k in stages.plan(settings.iterations)
+                    for name, k in stages.plan(settings.iterations, not settings.main_folder)
                     if stages.NAMES.index(name) <= last and (k > start or start == 0)
                 ]
                 self._work(manifest, settings, todo)
@@ -101,7 +101,7 @@ class Supervisor:
             manifest = read_manifest(self.root)
             self._change(manifest, changes)
         settings = from_json(manifest["settings"])
-        manifest["resolved"] = {**resolve(settings), **manifest["resolved"]}
+        manifest["resolved"] = {**resolve(settings, manifest["resolved"]), **manifest["resolved"]}
         python = worker_python(settings)
         manifest["versions"].update(gs_diffusion=version(), worker=versions_of(python))
         self._save(manifest)
@@ -184,7 +184,7 @@ class Supervisor:
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)
         self._say(make_event("stage_started", label=stage.label, **label))
-        for number in range(len(stage.parts)):
+        for number in range(len(stages.parts_of(name, settings))):
             self._part(settings, run, name, number)
         record.update(
             state="done",
@@ -230,7 +230,7 @@ class Supervisor:
                 os.replace(path, target)
 
     def _part(self, settings: Settings, run: Run, name: str, number: int) -> None:
-        part = stages.BY_NAME[name].parts[number]
+        part = stages.parts_of(name, settings)[number]
         blender = part.interpreter == "blender"
         command = blender_command(settings) if blender else worker_command(settings)
         command += ["stage", name, "--out", str(run.root), "--iteration", str(run.iteration)]
@@ -282,7 +282,7 @@ def run_part(root: Path, name: str, iteration: int, number: int) -> None:
     from .events import child_emitter
 
     settings = run_settings(read_manifest(root))
-    part = stages.BY_NAME[name].parts[number]
+    part = stages.parts_of(name, settings)[number]
     settings = stages.stage_settings(name, iteration, settings)
     module, function = part.target.split(":")
     package = __package__.rpartition(".")[0]

@@ -171,6 +171,15 @@ class Run:
         """The geometry passes of a frame."""
         return self.guides / f"r_{number}.exr"
 
+    def own_guide(self, number: int) -> Path:
+        """iterK/guides: the geometry of a frame where the last splat has left the model."""
+        return self.folder / "guides" / f"r_{number}.exr"
+
+    def geometry(self, number: int) -> Path:
+        """The geometry passes that this iteration works with."""
+        own = self.own_guide(number)
+        return own if self.iteration > 1 and own.is_file() else self.guide(number)
+
     def source(self, number: int) -> Path:
         """What this iteration restyles: the turntable in the first; after it the last splat's
         renders, unless the stylize stage put something else into :attr:`sources`.

@@ -1,4 +1,4 @@
-"""The settings of the loop over iterations, and the small language of schedules."""
+"""The settings of the loop over iterations and of where its frames come from; schedules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,40 @@ SOURCES = ("last", "original", "blend")
 
 
 @dataclass(frozen=True)
-class LoopSettings:
+class UpstreamSettings:
+    """The part of :class:`~.settings.Settings` about frames that come without a Blender scene."""
+
+    main_folder: str = _knob(
+        "",
+        "folder with posed pictures to use instead of a Blender scene: the original experiment's "
+        "(transforms_train_main.json with train_main or iter0.mp4), or one with transforms.json",
+        "model",
+        "turntable",
+        path=True,
+    )
+    main_frames: int = _knob(
+        0,
+        "most frames to take from the main folder, evenly spaced; 0 takes all",
+        "model",
+        "turntable",
+        low=0,
+        high=500,
+        advanced=True,
+    )
+    main_size: int = _knob(
+        0,
+        "longer side that the main folder's frames are scaled to; 0 keeps their size",
+        "model",
+        "turntable",
+        unit="px",
+        low=0,
+        high=8192,
+        advanced=True,
+    )
+
+
+@dataclass(frozen=True)
+class LoopSettings(UpstreamSettings):
     """The part of :class:`~.settings.Settings` that says how iterations follow each other."""
 
     iterations: int = _knob(
@@ -66,6 +99,22 @@ class LoopSettings:
         "run",
         low=0.0,
         high=1.0,
+    )
+    clip_model: str = _knob(
+        "",
+        "folder of a CLIP model (model.onnx and tokenizer.json) to measure how well the splat fits "
+        "the prompt",
+        "run",
+        "report",
+        path=True,
+        advanced=True,
+    )
+    clip_source: str = _knob(
+        "a plain 3D model",
+        "what the unstyled model shows, in words, for CLIP's directional similarity",
+        "run",
+        "report",
+        advanced=True,
     )
     follow_splat: bool = _knob(
         True,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import upstream
 from .run import Run, digest, file_digest
 from .settings import Settings, at_iteration, stage_values
 
@@ -40,6 +41,8 @@ class Stage:
 
 
 def _model_files(run: Run, settings: Settings) -> list[Path]:
+    if settings.main_folder:
+        return [Path(settings.main_folder)]
     return [Path(p) for p in (settings.blend, settings.model, settings.hdri) if p]
 
 
@@ -50,6 +53,11 @@ def _style_files(run: Run, settings: Settings) -> list[Path]:
         return [run.train_main, *styles]
     last = [run.at(run.iteration - 1).renders]
     return [*last, *([run.train_main] if settings.source != "last" else []), *styles]
+
+
+def _propagation_files(run: Run, settings: Settings) -> list[Path]:
+    own = run.folder / "guides"
+    return [run.keys, run.transforms_main, run.guides, *([own] if own.is_dir() else [])]
 
 
 def _training_files(run: Run, settings: Settings) -> list[Path]:
@@ -74,14 +82,22 @@ STAGES: tuple[Stage, ...] = (
         "stylize",
         (Part("worker", "engine.stylize:run_stage"),),
         _style_files,
-        lambda r: [r.sources, r.input, r.output, r.keys, r.independent],
+        lambda r: [
+            r.sources,
+            r.folder / "guides",
+            r.folder / "drift.json",
+            r.input,
+            r.output,
+            r.keys,
+            r.independent,
+        ],
         lambda r: [r.keys],
         "Restyling the keyframes",
     ),
     Stage(
         "propagate",
         (Part("worker", "engine.propagate:run_stage"),),
-        lambda r, s: [r.keys, r.transforms_main, r.guides],
+        _propagation_files,
         lambda r: [
             r.stylized,
             *(r.folder / name for name in ("propagation.json", "ebsynth", "ebsynth_cli")),
@@ -139,14 +155,21 @@ NAMES = tuple(stage.name for stage in STAGES)
 BY_NAME = {stage.name: stage for stage in STAGES}
 
 
-def plan(iterations: int) -> list[tuple[str, int]]:
+def parts_of(name: str, settings: Settings) -> tuple[Part, ...]:
+    """A stage's parts; frames from a main folder need no Blender."""
+    if name == "turntable" and settings.main_folder:
+        return (Part("worker", "engine.upstream:run_stage"), BY_NAME[name].parts[1])
+    return BY_NAME[name].parts
+
+
+def plan(iterations: int, scene: bool = True) -> list[tuple[str, int]]:
     """All (stage, iteration) of a run in order; the turntable's iteration is 0, the import comes
-    last.
+    last, and only if there is a ``scene`` to import into.
     """
     loop = [name for name in NAMES if name not in ("turntable", "import")]
     steps = [("turntable", 0)]
     steps += [(name, k) for k in range(1, iterations + 1) for name in loop]
-    return [*steps, ("import", iterations)]
+    return [*steps, *([("import", iterations)] if scene else [])]
 
 
 def record_name(stage: str, iteration: int) -> str:
@@ -180,11 +203,23 @@ def source_gone(stage: str, run: Run, settings: Settings) -> bool:
     )
 
 
+def _folder_facts(folder: Path) -> list[str]:
+    """Contents of a main folder's cameras, names and sizes of its pictures."""
+    base = folder.parent if folder.is_file() else folder
+    facts = [file_digest(path) for path in sorted(base.glob("transforms*.json"))]
+    for part in upstream.FOLDERS:
+        files = sorted(p for p in (base / part).glob("*") if p.suffix.lower() in upstream.PICTURES)
+        facts += [f"{p.name} {p.stat().st_size}" for p in files]
+    return facts
+
+
 def inputs_digest(stage: str, run: Run, settings: Settings) -> str:
     """Hash of the files a stage depends on: contents, or names and sizes in guides/, which only we
     write.
     """
     parts: list[str] = []
+    if stage == "turntable" and settings.main_folder:
+        return digest(_folder_facts(Path(settings.main_folder)))
     for path in BY_NAME[stage].inputs(run, settings):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:

@@ -22,6 +22,7 @@ from ..core.run import Run
 
 Floats = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
+Bytes = npt.NDArray[np.uint8]
 
 BACKGROUND = 1e9  # depth from which on a pixel shows nothing (Blender writes 1e10)
 EDGE = 3.0  # a depth edge: a step, beyond the surface's own slope, of so many pixels' world size
@@ -69,8 +70,11 @@ def ring(frames: Sequence[Frame], number: int = 0) -> list[Frame]:
 
 
 def read_view(run: Run, frame: Frame) -> View:
-    """The geometry of a turntable frame; raises InputError if it is missing or of another size."""
-    path = run.guide(frame.frame)
+    """The geometry of a turntable frame, in later iterations with what the splat grew.
+
+    ``run.at(0)`` gives the turntable's own. Raises InputError if it is missing or of another size.
+    """
+    path = run.geometry(frame.frame)
     if not path.is_file():
         raise InputError(f"The guide {path} is missing; run the turntable stage again.")
     guide = read_guide(path)

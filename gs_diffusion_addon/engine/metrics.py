@@ -97,7 +97,7 @@ def sequences(run: Run, circle: Ring) -> dict[str, list[Path]]:
 def load_ring(run: Run, frames: Sequence[Frame], threads: int) -> Ring:
     """The geometry of ring 0."""
     chosen = ring(frames)
-    views = [v for _, v in in_order(lambda f: read_view(run, f), chosen, threads)]
+    views = [v for _, v in in_order(lambda f: read_view(run.at(0), f), chosen, threads)]
     return Ring(chosen, views, [interior(v, BORDER) for v in views])
 
 

@@ -16,6 +16,7 @@ from ..core.dataset import Frame
 from ..core.keyframes import planned
 from ..core.run import Run, read_json
 from ..core.settings import Settings
+from .clip import similarity
 from .guides import View
 from .images import BLACK, Bytes, over, read_rgb, read_rgba, to_bytes
 from .likeness import NAME, cosine, style_of, subject
@@ -40,6 +41,7 @@ def loop_figures(
         "change": change(run, frames, threads),
         "style_likeness": style_likeness(run, settings, circle, views, threads),
         "drift": drift(run),
+        "clip": similarity(run, settings, circle, threads),
     }
 
 

@@ -72,7 +72,7 @@ def _page(
     numbers = range(1, run.iteration + 1)
     every = {k: read_json(run.at(k).metrics) for k in numbers if run.at(k).metrics.is_file()}
     last = every.get(run.iteration, {})
-    model = Path(settings.model or settings.blend).name
+    model = Path(settings.model or settings.blend or settings.main_folder).name
     facts = [model, f"{len(frames)} views", _plural(run.iteration, "iteration")]
     facts += [f"{frames[0].camera.width} × {frames[0].camera.height} pixels"]
     created = str(manifest.get("created", ""))[:10] or time.strftime("%Y-%m-%d")

@@ -12,7 +12,7 @@ import bpy
 from ..core.settings import Settings, flag, from_json, kind, knob, names
 from .text import label
 
-NOT_SHOWN = ("blend", "model")
+NOT_SHOWN = ("blend", "model", "main_folder", "main_frames", "main_size")
 """Where the model comes from is given by the open scene."""
 
 INT_MAX = 2**31 - 1

@@ -17,6 +17,7 @@ from bpy.app.handlers import persistent
 
 from ..core.errors import GsdError, InputError
 from ..core.interpreters import blender_command
+from ..core.loop import last_iteration
 from ..core.run import SCENE_COPY, Run, in_use, read_manifest, run_settings
 from ..core.settings import Settings
 from ..declarations import SCENE_SETTINGS
@@ -231,7 +232,7 @@ def _read(placing: Placing) -> Iterator[None]:
 def result_of(job: Job) -> Placing | None:
     """What is to be placed in the scene; None if the run was only asked for its first stages."""
     settings = run_settings(read_manifest(job.folder))
-    run = Run(job.folder, settings.iterations)
+    run = Run(job.folder, last_iteration(job.folder, settings))
     hide = getattr(bpy.context.scene, SCENE_SETTINGS).hide_model
     return Placing(run, settings, hide) if run.splat.is_file() else None
 

@@ -6,8 +6,8 @@ keys, solve for gains, run and wait for another program), and the :class:`Painte
 paints one frame at a time. What all propagators need afterwards is done here: holes and the
 anti-aliased fringe filled, the turntable's alpha put on, files written, coverage counted.
 
-From the second iteration on the sources are renders of the last splat, but alpha and geometry stay
-the turntable's: the splat is taken to keep the model's shape.
+From the second iteration on the sources are renders of the last splat. Alpha and geometry stay the
+turntable's but where the splat has left the model (:mod:`..drift`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ...core.errors import InputError
 from ...core.events import Emit, Progress
 from ...core.run import Run, read_json, write_json
 from ...core.settings import Settings
+from .. import drift
 from ..guides import View, cameras, read_view
 from ..images import read_rgb, read_rgba, to_bytes, write_png
 from ..parallel import in_order, thread_count
@@ -108,7 +109,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
 def _paint(run: Run, painter: Painter, frame: Frame, notes: _Notes) -> Path:
     path = run.stylized_frame(frame.frame)
     view = read_view(run, frame)
-    alpha = read_rgba(run.frame(frame.frame))[..., 3]
+    alpha = drift.alpha(run, frame, view, read_rgba(run.frame(frame.frame))[..., 3])
     if alpha.shape != view.mask.shape:
         raise InputError(
             f"{run.frame(frame.frame)} and its guide differ in size; run the turntable stage again."

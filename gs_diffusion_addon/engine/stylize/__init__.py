@@ -23,6 +23,7 @@ from ...core.errors import InputError
 from ...core.events import Emit
 from ...core.run import Run
 from ...core.settings import Settings, at_iteration
+from .. import drift
 from .backend import Stylizer
 from .collage import Page
 from .pool import Pool, Task
@@ -50,6 +51,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     settings = at_iteration(settings, run.iteration)
     emit = _one_at_a_time(emit)
     prepare_sources(run, settings)
+    drift.follow(run, settings, emit)
     alone = list(range(settings.views)) if wants_independent(settings) else []
     module = module_of(settings.stylizer)
     stage = Stage(run, settings, emit, module.ENLARGE, alone)

@@ -48,7 +48,7 @@ class Geometry:
         with self._lock:
             if number not in self._passes:
                 view = read_view(self.run, self.frame(number))
-                index = read_guide(self.run.guide(number)).index
+                index = read_guide(self.run.geometry(number)).index
                 self._passes[number] = Passes(view, index)
                 while len(self._passes) > KEPT:
                     self._passes.popitem(last=False)
