@@ -11,7 +11,7 @@ BACKGROUNDS = ("white", "black")
 PRESETS: dict[str, dict[str, Any]] = {
     "preview": {"train_steps": 300},
     "default": {},
-    "high": {"train_steps": 3000, "splats": 20000, "max_splats": 80000, "sh_degree": 2},
+    "high": {"train_steps": 3000, "splats": 20000, "max_splats": 80000, "sh_degree": 3},
 }
 """What each preset sets; everything given beside it wins."""
 TRAINING = (

@@ -315,7 +315,7 @@ def test_kill_dash_nine_and_again(tmp_path):
         )
 
     child = start(broken)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300  # of compiling on a busy machine
     while not (broken.checkpoints / "training.npz").is_file():
         assert time.monotonic() < deadline
         assert child.poll() is None
@@ -326,7 +326,7 @@ def test_kill_dash_nine_and_again(tmp_path):
         broken, dataclasses.replace(SETTINGS, train_steps=400)
     ).is_file()
     for run in (broken, whole):
-        out, _ = start(run).communicate(timeout=120)
+        out, _ = start(run).communicate(timeout=300)
         assert "warning" not in out
     ply = Path("point_cloud/iteration_150/point_cloud.ply")
     assert (broken.model / ply).read_bytes() == (whole.model / ply).read_bytes()
