@@ -33,6 +33,7 @@ REASONS = {
     "openjd-cli": "tests: the farm's job template is what Open Job Description says",
     "playwright": "tests: the report in a real browser, where there is one",
     "plyfile": "tests: an independent reader of .ply",
+    "gsply": "tests: an independent reader of splat files",
     "pytest": "tests",
     "requests": "talks to the Stable Diffusion server",
     "ruff": "lint",
