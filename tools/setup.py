@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
         for folder, steps in zip((".venv", ".venv-worker"), extra, strict=True):
             environment.add(ROOT / folder, "test", steps, say)
         if test:
+            diffusers(environment, say)
             splat_transform(say)
         if "--demo" in arguments:
             demo(environment, python, requirements / "demo.txt", say)
@@ -57,6 +58,17 @@ def main(arguments: list[str]) -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 3
     return 0
+
+
+def diffusers(environment, say) -> None:
+    """The packages of the stylizer diffusers_local (some 60 MB); without them its tests are
+    skipped.
+    """
+    requirement = environment.REQUIREMENTS.with_name("diffusers.txt")
+    try:
+        environment.add(ROOT / ".venv-worker", "diffusers", [["-r", str(requirement)]], say)
+    except environment.MissingError as error:
+        say(f"diffusers cannot be had ({error}); the tests that need it are skipped.")
 
 
 def splat_transform(say) -> None:

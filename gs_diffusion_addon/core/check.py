@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 
+from . import environment, interpreters
 from . import graphdeco as checkouts
-from . import interpreters
 from .errors import GsdError
 from .programs import trainer_program
 from .settings import Settings
@@ -39,6 +39,7 @@ def everything(settings: Settings) -> list[Finding]:
         program(settings, "brush", "Brush"),
         program(settings, "opensplat", "OpenSplat"),
         server(settings),
+        diffusers(settings),
         ebsynth(settings),
     ]
 
@@ -184,6 +185,21 @@ def server(settings: Settings) -> Finding:
     if found:
         return Finding(name, True, "; ".join(found), " ".join(problems))
     return Finding(name, False, f"no answer at {a1111.masked(settings.server)}", problems[0])
+
+
+def diffusers(settings: Settings) -> Finding:
+    """The package of the stylizer ``diffusers_local`` in the worker's environment."""
+    name = "diffusers (local)"
+    try:
+        python = interpreters.worker_python(settings)
+    except GsdError:
+        return Finding(name, False, "no worker's environment")
+    found = interpreters.versions_of(python).get("diffusers")
+    if found:
+        return Finding(name, True, f"{found}; --stylizer diffusers_local uses it")
+    requirements = environment.REQUIREMENTS.with_name("diffusers.txt")
+    todo = f'Nothing to do; to use it, install it with \'"{python}" -m pip install -r "{requirements}"\'.'
+    return Finding(name, False, "not installed", todo)
 
 
 def ebsynth(settings: Settings) -> Finding:

@@ -61,9 +61,9 @@ def _seconds(settings: Settings, frames: int, share: float) -> dict[str, float]:
     beauty = engines[settings.engine] + (2.0 if settings.denoise else 0.0)
     keys = len(plan_keys(settings))
     restyled = keys
-    if settings.compare_independent != "no" and settings.stylizer != "a1111":
+    if settings.compare_independent != "no" and settings.stylizer == "preview":
         restyled += settings.views
-    page_seconds = 25.0 if settings.stylizer == "a1111" else 0.5
+    page_seconds = 0.5 if settings.stylizer == "preview" else 25.0
     return {
         "turntable": 6.0 + frames * share * (beauty + 0.5),
         "stylize": 4.0 + restyled * page_seconds * max(share, 0.1),

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from . import loop, stages, upstream
-from .errors import InputError
+from .errors import InputError, MissingError
 from .interpreters import blender_program, worker_python
 from .run import PANEL_LOG, SCENE_COPY, Run, read_manifest, run_settings
 from .settings import Settings
@@ -72,6 +72,11 @@ def require_startable(settings: Settings) -> None:
         raise InputError(f"The model file {path} does not exist.")
     blender_program(settings)
     worker_python(settings)
+    if settings.stylizer == "diffusers_local":
+        from . import check
+
+        if not (found := check.diffusers(settings)).ok:
+            raise MissingError(f"The stylizer diffusers_local needs a package: {found.todo}")
 
 
 def resolve(settings: Settings, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

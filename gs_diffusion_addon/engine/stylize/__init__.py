@@ -32,7 +32,7 @@ from .stage import Stage
 
 __all__ = ["backdrop", "checked", "module_of", "run_stage", "start_all", "wants_independent"]
 
-STYLIZERS = ("preview", "a1111")
+STYLIZERS = ("preview", "a1111", "diffusers_local")
 
 
 def module_of(name: str) -> ModuleType:
