@@ -198,7 +198,8 @@ def diffusers(settings: Settings) -> Finding:
     if found:
         return Finding(name, True, f"{found}; --stylizer diffusers_local uses it")
     requirements = environment.REQUIREMENTS.with_name("diffusers.txt")
-    todo = f'Nothing to do; to use it, install it with \'"{python}" -m pip install -r "{requirements}"\'.'
+    command = f'"{python}" -m pip install -r "{requirements}"'
+    todo = f"Nothing to do; to use it, install it with '{command}'."
     return Finding(name, False, "not installed", todo)
 
 

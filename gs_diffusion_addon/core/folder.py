@@ -76,7 +76,8 @@ def require_startable(settings: Settings) -> None:
         from . import check
 
         if not (found := check.diffusers(settings)).ok:
-            raise MissingError(f"The stylizer diffusers_local needs a package: {found.todo}")
+            todo = found.todo.partition("; to use it, ")[2] or found.todo
+            raise MissingError(f"The stylizer diffusers_local needs a package: {todo}")
 
 
 def resolve(settings: Settings, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
