@@ -28,6 +28,7 @@ from .a1111_wire import Answer, Job, Pulse
 from .errors import GsdError, MissingError, StageError
 
 PULSE_SECONDS = 1.0
+PICTURE_PULSES = 3  # the unfinished picture is asked for every so many pulses: it costs the server
 INTERRUPT_SECONDS = 0.3  # a cancelled stage has less than a second before it is killed
 SETTLE_SECONDS = 5.0  # a starting A1111 listens before it can stand a request
 
@@ -101,7 +102,7 @@ class Client(Connection):
     def _once(self, job: Job, report: Report | None, warn: Warn | None) -> Answer:
         task = self._task = f"task(gsd-{uuid.uuid4().hex[:15]})"
         body = wire.img2img_body(job, task)
-        with _Watch(self._new_session(), self.address, report) as watch:
+        with _Watch(self._new_session(), self.address, task, report) as watch:
             try:
                 data = self._work(body, task)
             except (LostAnswer, MissingError) as problem:
@@ -217,8 +218,10 @@ class Client(Connection):
 class _Watch:
     """Asks for the progress in a thread while a request is open; notices an interrupted job."""
 
-    def __init__(self, session: requests.Session, address: str, report: Report | None) -> None:
-        self._url = f"{address}/sdapi/v1/progress?skip_current_image=true"
+    def __init__(
+        self, session: requests.Session, address: str, task: str, report: Report | None
+    ) -> None:
+        self._address, self._task = address, task
         self._session, self._report = session, report
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -232,9 +235,16 @@ class _Watch:
         self._done.set()
 
     def _follow(self) -> None:
+        count = 0
         while not self._done.wait(PULSE_SECONDS):
+            count += 1
             try:
-                answer = self._session.get(self._url, timeout=CONNECT_SECONDS)
+                shown = self._report and count % PICTURE_PULSES == 0 and self._is_ours()
+                skip = "false" if shown else "true"
+                answer = self._session.get(
+                    f"{self._address}/sdapi/v1/progress?skip_current_image={skip}",
+                    timeout=CONNECT_SECONDS,
+                )
                 if answer.status_code != 200:
                     return  # a server without progress; the picture comes all the same
                 pulse = wire.read_pulse(json_text.loads(answer.content))
@@ -246,3 +256,12 @@ class _Watch:
             self.interrupted = pulse.interrupted and not pulse.idle
             if self._report:
                 self._report(pulse)
+
+    def _is_ours(self) -> bool:
+        """Whether the running job is this one: nobody else's picture is to be shown."""
+        ask = {"id_task": self._task, "id_live_preview": -1, "live_preview": False}
+        answer = self._session.post(
+            f"{self._address}/internal/progress", json=ask, timeout=CONNECT_SECONDS
+        )
+        found = answer.json() if answer.status_code == 200 else None
+        return isinstance(found, dict) and bool(found.get("active"))

@@ -71,7 +71,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Pulse:
-    """What a server says about its running job; ``eta`` in seconds; idle means nothing runs."""
+    """What a server says about its running job; ``eta`` in seconds; idle means nothing runs.
+
+    ``picture``: the unfinished picture as the server encoded it, where it was asked for.
+    """
 
     fraction: float
     eta: float
@@ -79,6 +82,7 @@ class Pulse:
     steps: int
     idle: bool
     interrupted: bool
+    picture: bytes = b""
 
 
 # --- the address --------------------------------------------------------------------------
@@ -315,4 +319,15 @@ def read_pulse(data: Any) -> Pulse:
         steps=int(number(state.get("sampling_steps"))),
         idle=not state.get("job_count") and not state.get("job"),
         interrupted=any(bool(state.get(flag)) for flag in flags),
+        picture=_unfinished(entry.get("current_image")),
     )
+
+
+def _unfinished(text: Any) -> bytes:
+    """The live picture; nothing where there is none or it cannot be read."""
+    if not isinstance(text, str) or not text:
+        return b""
+    try:
+        return _picture(text)[0]
+    except StageError:
+        return b""

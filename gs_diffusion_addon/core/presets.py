@@ -101,7 +101,36 @@ PROMPTS: Mapping[str, Values] = {
     },
 }
 
-PRESETS: Mapping[str, Values] = {**FAMILIES, **PROMPTS}
+# The prompts that the original experiment published with its results, word for word, so that these
+# can be made again (README of github.com/ge0rgii/GS_diffusion).
+EXPERIMENT_PROMPTS: Mapping[str, Values] = {
+    "experiment-rodin": {
+        "prompt": "Photo of a bronze bust of a woman, detailed and lifelike, in the style of "
+        "Auguste Rodin, polished bronze, classical sculpture aesthetics, 32k uhd, timeless and "
+        "elegant, intricate details, full head and shoulders, museum quality, realistic texture, "
+        "warm bronze tones, photorealistic, black background.",
+        "negative_prompt": "Deformed, disfigured, ugly.",
+    },
+    "experiment-red-hair": {
+        "prompt": "Photo of a head with realistic facial features, hair color changed to vibrant "
+        "red, smooth and lifelike skin texture, sharp and expressive eyes, natural human "
+        "proportions, high-definition detail, consistent appearance from all angles (front, side, "
+        "back view), cinematic composition, trending on ArtStation.",
+        "negative_prompt": "Unrealistic colors, distorted proportions, blurred details, heavy "
+        "shadows, lack of detail.",
+    },
+    "experiment-elf": {
+        "prompt": "An elf, with pointed ears, ethereal and elegant features, detailed and "
+        "lifelike, in the style of Alan Lee, smooth and flawless skin, sharp and expressive eyes, "
+        "long and flowing hair, otherworldly and mystical appearance, 32k uhd, high-definition "
+        "detail, wearing simple yet stylish elven attire, black background, cinematic lighting, "
+        "photorealistic, studio portrait.",
+        "negative_prompt": "Distorted, disfigured, ugly, human features, unrealistic proportions, "
+        "poor lighting, low detail.",
+    },
+}
+
+PRESETS: Mapping[str, Values] = {**FAMILIES, **PROMPTS, **EXPERIMENT_PROMPTS}
 
 
 def expand(presets: str) -> dict[str, str | int | float | bool]:

@@ -1,4 +1,4 @@
-"""Prompt presets: the program's own and the user's, and the operators that use and save them."""
+"""Presets of prompts and model families, the program's own and the user's, and their operators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from ..core import json_text
-from ..core.presets import PROMPTS
+from ..core.presets import PRESETS
 from ..core.run import write_json
 from ..declarations import SCENE_SETTINGS, Operators
 from .places import user_folder
@@ -33,22 +33,27 @@ def own() -> dict[str, dict[str, str]]:
 
 def every() -> dict[str, Any]:
     """All presets by name; the user's come last and win."""
-    return {**PROMPTS, **own()}
+    return {**PRESETS, **own()}
+
+
+def _summary(values: dict[str, Any]) -> str:
+    """What a preset without a prompt sets."""
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items())
 
 
 def _items(_self: Any, _context: Any) -> list[tuple[str, str, str]]:
     _kept[:] = [
-        (name, name.replace("-", " ").title(), str(values.get("prompt", "")))
+        (name, name.replace("-", " ").title(), str(values.get("prompt") or _summary(values)))
         for name, values in every().items()
     ]
     return _kept
 
 
 class GS_DIFFUSION_OT_prompt_preset(bpy.types.Operator):
-    """Fill in a prompt that is known to work, and what goes with it"""
+    """Fill in a prompt, or the settings that a family of diffusion models wants"""
 
     bl_idname = Operators.PROMPT_PRESET
-    bl_label = "Prompt Preset"
+    bl_label = "Preset"
     bl_options = {"REGISTER", "UNDO"}
 
     name: bpy.props.EnumProperty(name="Preset", items=_items)

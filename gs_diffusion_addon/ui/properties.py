@@ -12,8 +12,10 @@ import bpy
 from ..core.settings import Settings, flag, from_json, kind, knob, names
 from .text import label
 
-NOT_SHOWN = ("blend", "model", "main_folder", "main_frames", "main_size")
-"""Where the model comes from is given by the open scene."""
+NOT_SHOWN = ("blend", "model", "main_folder", "main_frames", "main_size", "preset")
+"""Where the model comes from is given by the open scene; presets fill in the fields themselves, and
+a name beside them would do nothing.
+"""
 
 INT_MAX = 2**31 - 1
 """Blender's integer properties have 32 bits."""

@@ -297,7 +297,10 @@ def test_every_flavour_restyles_and_says_what_it_cannot(tmp_path: Path, flavour:
             (unit,) = server.jobs[-1]["alwayson_scripts"]["ControlNet"]["args"]
             assert unit["module"] == ("none" if flavour == "a1111" else "None")
         else:
-            with pytest.raises(InputError, match="does not do --control"):
+            with pytest.raises(
+                InputError,
+                match="API of its own" if flavour == "sdnext" else "does not do --control",
+            ):
                 run_stage(run, settings, Recorder())
         if flavour in ("sdcpp", "kobold", "forge"):
             with pytest.raises(InputError, match="does not do --vae"):
@@ -337,3 +340,29 @@ def test_later_iterations_have_their_own_settings(tmp_path: Path) -> None:
         first, second = server.jobs[0], server.jobs[-1]
     assert (first["sampler_name"], second["sampler_name"]) == ("DPM++ 2M", "DDIM")
     assert second["denoising_strength"] == 0.4
+
+
+def test_the_unfinished_picture_is_shown_while_the_server_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that of our own job: with --nowebui a server does not tell whose job runs."""
+    monkeypatch.setattr(client, "PICTURE_PULSES", 2)
+    for webui in (True, False):
+        with A1111Server(seconds_per_step=0.1, webui=webui) as server:
+            emit = Recorder()
+            shown: list[tuple[str, tuple[int, ...]]] = []
+            run = make_turntable(tmp_path / f"{webui}", small())
+
+            def listen(event: str, **fields: object) -> None:
+                emit(event, **fields)  # noqa: B023 — called within this turn of the loop
+                name = str(fields.get("image", ""))
+                if "/live/" in name:
+                    shown.append((name, read_rgb(run.root / name).shape))  # noqa: B023
+
+            run_stage(run, settings_for(server), listen)
+        pages = [j for j in server.jobs]
+        assert bool(shown) == webui
+        for name, shape in shown:
+            page = pages[int(name[len("iter1/live/page") : -len(".png")])]
+            assert shape == (page["height"], page["width"], 3)
+        assert not (run.folder / "live").exists()

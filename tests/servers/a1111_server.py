@@ -13,6 +13,7 @@ In tests: ``with A1111Server(faults=["nan"]) as server: … server.address``. By
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import ssl
@@ -40,7 +41,7 @@ from tests.servers.a1111_data import (
 )
 from tests.servers.a1111_http import Handler
 from tests.servers.a1111_work import work
-from tests.servers.pictures import decode, restyle
+from tests.servers.pictures import decode, encode, restyle
 
 GOOD = ("ok", "slow", "jpeg", "webp", "grid", "refuse")  # faults whose picture is good all the same
 
@@ -101,7 +102,7 @@ class A1111Server:
         self.jobs: list[dict[str, Any]] = []
         self.delivered: list[str] = []
         self.queue = threading.Lock()
-        self.state = idle_state()
+        self.state, self.live = idle_state(), ""
         self.active = ""
         self.waiting: list[str] = []
         self.finished: deque[str] = deque(maxlen=16)
@@ -163,7 +164,10 @@ class A1111Server:
         if method not in verbs:
             raise HTTPError(405, {"detail": "Method Not Allowed"})
         try:
-            return verbs[method](body)
+            found = verbs[method](body)
+            if "skip_current_image=true" in path:
+                found["current_image"] = None
+            return found
         except HTTPError as error:
             raise self.as_flavour(error) from None
 
@@ -262,7 +266,7 @@ class A1111Server:
             "progress": max(0.01, step / steps) if running and steps else 0.0,
             "eta_relative": (steps - step) * self.seconds_per_step if running else 0.0,
             "state": dict(self.state),
-            "current_image": None,
+            "current_image": self.live if running else None,
             "textinfo": None,
         }
 
@@ -291,6 +295,7 @@ class A1111Server:
         with self.queue:
             self.waiting.remove(task)
             self.active = task
+            self.live = base64.b64encode(encode(255 - picture, "png", "")).decode()
             fault = self.faults.popleft() if self.faults else "ok"
             self.jobs.append(body)
             try:

@@ -15,6 +15,7 @@ drown.
 from __future__ import annotations
 
 import importlib
+import shutil
 import threading
 from types import ModuleType
 from typing import Any
@@ -71,6 +72,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
             pool = Pool(start_all(settings, emit), lambda m: emit("warning", message=m))
         if pool is not None:
             pool.run(todo)
+    shutil.rmtree(run.folder / "live", ignore_errors=True)  # unfinished pages, shown meanwhile
 
 
 def start_all(settings: Settings, emit: Emit) -> list[Stylizer]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.a1111 import Client, addresses
 from ...core.a1111_control import parse_control, resolve_model, unit_body
-from ...core.a1111_flavours import Flavour
+from ...core.a1111_flavours import SDNEXT, Flavour
 from ...core.a1111_lists import ControlLists
 from ...core.a1111_names import check_loras, lora_names, resolve_checkpoint, same_model
 from ...core.a1111_wire import Answer, Job, Pulse
@@ -119,9 +119,12 @@ def _resolve(client: Client, settings: Settings) -> _Names:
         "<lora:…>": bool(lora_names(prompts)),
     }
     if lacking := flavour.lacks(needs):
+        how = f"which does not do {lacking}"
+        if flavour is SDNEXT and lacking == "--control":
+            how = f"whose ControlNet has an API of its own that {lacking} does not speak"
         raise InputError(
-            f"The server at {client.address} is {flavour.name}, which does not do {lacking}; do "
-            "without it, or use an Automatic1111 server."
+            f"The server at {client.address} is {flavour.name}, {how}; do without it, or use an "
+            "Automatic1111 server."
         )
     if flavour.most_steps and settings.diffusion_steps > flavour.most_steps:
         raise InputError(
@@ -186,7 +189,7 @@ class _Server:
 
         def hear(pulse: Pulse) -> None:
             if not pulse.idle:
-                report(pulse.fraction, pulse.eta or None)
+                report(pulse.fraction, pulse.eta or None, _unfinished(pulse.picture))
 
         with stoppable():
             answer = self.client.img2img(job, hear, self.warn)
@@ -240,6 +243,14 @@ class _Server:
             refiner_switch=s.refiner_switch,
             model=self.model,
         )
+
+
+def _unfinished(data: bytes) -> Bytes | None:
+    """The live picture; one that cannot be read is left out, since the finished one counts."""
+    try:
+        return decode_rgb(data) if data else None
+    except InputError:
+        return None
 
 
 def padded(page: Bytes, grain: int) -> Bytes:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ...core.a1111_control import Unit
 from ..images import Bytes
 
-Report = Callable[[float, float | None], None]
-"""Told the share of a page that is done (0..1) and the seconds it still needs, if known."""
+
+class Report(Protocol):
+    """Told the share of a page that is done (0..1) and the seconds it still needs, if known.
+
+    ``picture``: the unfinished page (H, W, 3) uint8 of any size, now and then.
+    """
+
+    def __call__(
+        self, share: float, eta: float | None, picture: Bytes | None = None, /
+    ) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Sequence
@@ -236,13 +237,26 @@ class Stage:
     def reporter(self, place: int, count: int) -> Report:
         """Reports a page of ``count`` frames while it is worked on, beside others."""
 
-        def report(share: float, eta: float | None) -> None:
+        path = self.run.folder / "live" / f"page{place}.png"
+
+        def report(share: float, eta: float | None, picture: Bytes | None = None) -> None:
             with self._lock:
                 self.parts[place] = share * count
-            if share > 0:
+            if picture is not None:
+                write_png(path, picture)
+                self.report(eta, image=self.relative(path))
+            elif share > 0:
                 self.report(eta)
+            else:
+                self.forget(path)
 
         return report
+
+    def forget(self, path: Path) -> None:
+        """Remove a page's live picture and, with the last one, their folder."""
+        path.unlink(missing_ok=True)
+        with self._lock, contextlib.suppress(OSError):  # another page's may still be there
+            path.parent.rmdir()
 
     def report(self, eta: float | None, **fields: str) -> None:
         """Progress in frames, unfinished pages by their share; ``eta`` counts while no pace is

@@ -12,7 +12,7 @@ from ...core.errors import InputError
 from ...core.events import Emit
 from ...core.run import Run
 from ...core.settings import Settings
-from ..images import over, read_rgba, to_bytes, write_png
+from ..images import Bytes, over, read_rgba, to_bytes, write_png
 from . import backdrop, checked, module_of
 from .collage import compose, cut, plan_layout, plan_pages
 
@@ -43,7 +43,7 @@ def try_view(
         settings = dataclasses.replace(settings, control="")
     stylize = module.start(settings, emit)
 
-    def report(share: float, eta: float | None) -> None:
+    def report(share: float, eta: float | None, _picture: Bytes | None = None) -> None:
         emit(
             "progress",
             done=round(share * len(frames), 2),
