@@ -36,6 +36,7 @@ KINDS: Mapping[str, Kind] = {
     "lines": Kind(("lineart", "canny"), "Hard Edge", "Lineart"),
     "tile": Kind(("tile",), "Tile", "Tile"),
     "seg": Kind(("seg",), "Segmentation", "Segmentation"),
+    "materials": Kind(("seg",), "Segmentation", "Segmentation"),
     "reference": Kind((), "", "Reference"),
 }
 
@@ -88,6 +89,15 @@ def _parse_unit(text: str) -> Unit:
             f"0 <= START < END <= 1 and a mode of {', '.join(MODES)}; {text!r} is not."
         )
     return Unit(kind, model, weight, start, end, mode)
+
+
+FLAT = frozenset({"tile", "canny", "reference"})
+"""Kinds of control that look at the picture alone."""
+
+
+def needs_geometry(text: str) -> bool:
+    """Whether one of these units (as --control names them) is made of the geometry passes."""
+    return any(unit.kind not in FLAT for unit in parse_control(text))
 
 
 def stem(listed: str) -> str:

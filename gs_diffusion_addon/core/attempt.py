@@ -9,10 +9,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .a1111_control import needs_geometry
 from .errors import InputError, error_for_exit_code
 from .folder import require_startable, resolve
 from .interpreters import blender_command, worker_command
@@ -48,9 +49,12 @@ def run(
     with tempfile.TemporaryDirectory(prefix="gsd-try-") as name:
         scratch = Run(Path(name) / "run")
         scratch.train_main.mkdir(parents=True)
-        for frame in frames:
-            if folder is not None and folder.frame(frame).exists():
-                shutil.copy2(folder.frame(frame), scratch.frame(frame))
+        wanted = [scratch.frame(frame) for frame in frames]
+        if needs_geometry(settings.control):
+            wanted += [scratch.guide(frame) for frame in frames] + [scratch.transforms_main]
+        if folder is not None:
+            # The run's own range of depths, if it has one, so that grays are the same.
+            _copy(folder, scratch, [*wanted, scratch.input / "depth_range.json"])
         job = Path(name) / "job.json"
         write_json(
             job,
@@ -62,10 +66,19 @@ def run(
                 "picture": str(picture),
             },
         )
-        if not all(scratch.frame(frame).exists() for frame in frames):
+        if not all(path.exists() for path in wanted):
             _part(blender_command(settings), job, 0, settings, scratch, sink, stop)
         _part(worker_command(settings), job, 1, settings, scratch, sink, stop)
     return picture
+
+
+def _copy(folder: Run, scratch: Run, paths: Sequence[Path]) -> None:
+    """Files of the run in ``folder``, as far as they are there, named as in ``scratch``."""
+    for path in paths:
+        there = folder.root / path.relative_to(scratch.root)
+        if there.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(there, path)
 
 
 def _target(out: Path, given: Mapping[str, Any], view: int) -> tuple[Settings, Run | None, Path]:

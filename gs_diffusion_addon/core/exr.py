@@ -50,13 +50,16 @@ class Guide:
     (h, w, 3) float32: unit shading normal in world axes, as the surface has it (a back face's
     points away from the camera), 0 in the background. ``position`` (h, w, 3) float32: world
     position in meters of the surface at the pixel's center, 0 in the background. ``index`` (h, w)
-    int32: number of the object, from 1; 0 in the background.
+    int32: number of the object, from 1; 0 in the background. ``material`` (h, w) int32: number of
+    the material, from 1; 0 in the background and where a surface has none; None in guides of runs
+    begun before this pass existed.
     """
 
     depth: Floats
     normal: Floats
     position: Floats
     index: npt.NDArray[np.int32]
+    material: npt.NDArray[np.int32] | None = None
 
     @cached_property
     def mask(self) -> npt.NDArray[np.bool_]:
@@ -96,23 +99,34 @@ def read_guide(path: Path) -> Guide:
     """
     channels = read_exr(path)
 
-    def plane(*names: str) -> Plane:
+    def find(*names: str) -> Plane | None:
         """The channel ``Layer.name``, with or without a layer."""
         for name in names:
             for full, values in channels.items():
                 if full == name or full.endswith("." + name):
                     return values
-        raise InputError(f"{path} has no pass {names[0]!r}; render the turntable again.")
+        return None
+
+    def plane(*names: str) -> Plane:
+        found = find(*names)
+        if found is None:
+            raise InputError(f"{path} has no pass {names[0]!r}; render the turntable again.")
+        return found
+
+    def numbers(values: Plane) -> npt.NDArray[np.int32]:
+        whole = np.clip(np.nan_to_num(np.rint(values)), 0, _MOST_OBJECTS)
+        return np.asarray(whole, np.int32)
 
     def vector(name: str) -> Floats:
         return np.stack([plane(f"{name}.{axis}") for axis in "XYZ"], axis=-1).astype(np.float32)
 
-    index = plane("IndexOB.X", "Object Index.X")
+    material = find("IndexMA.X", "Material Index.X")
     return Guide(
         plane("Depth.Z", "Depth.V").astype(np.float32),
         vector("Normal"),
         vector("Position"),
-        np.clip(np.nan_to_num(np.rint(index)), 0, _MOST_OBJECTS).astype(np.int32),
+        numbers(plane("IndexOB.X", "Object Index.X")),
+        None if material is None else numbers(material),
     )
 
 

@@ -150,7 +150,7 @@ class StylizeKnobs:
         "",
         "ControlNet units fed from Blender's passes, separated by commas: "
         "KIND[@MODEL][:WEIGHT[:START-END[:MODE]]] with the kinds depth, normal, canny, lines, "
-        "tile, seg, reference and the modes balanced, prompt, control",
+        "tile, seg (objects), materials, reference and the modes balanced, prompt, control",
         "stylize",
         "stylize",
     )

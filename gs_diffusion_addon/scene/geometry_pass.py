@@ -1,5 +1,5 @@
-"""The exact geometry pass: depth, normal, position and object of the surface at each pixel's
-center.
+"""The exact geometry pass: depth, normal, position, object and material of the surface at each
+pixel's center.
 
 The beauty render's pixel filter mixes a pixel with its neighbors; this one takes a single sample
 within a hundredth of a pixel of the center, so that a position projects to its own pixel's center.
@@ -24,6 +24,7 @@ _PASSES = {
     "use_pass_normal": True,
     "use_pass_position": True,
     "use_pass_object_index": True,
+    "use_pass_material_index": True,
 }
 
 
@@ -57,17 +58,18 @@ def geometry_pass(scene: bpy.types.Scene) -> Iterator[None]:
         stack.enter_context(temporarily(scene, world=None))  # preparing an HDRI takes a second
         stack.enter_context(temporarily(scene.cycles, **cycles))
         stack.enter_context(temporarily(scratch_layer(scene), **_PASSES, pass_alpha_threshold=0.5))
-        stack.enter_context(_numbered_objects())
+        stack.enter_context(_numbered())
         yield
 
 
 @contextlib.contextmanager
-def _numbered_objects() -> Iterator[None]:
-    """Number everything visible from 1 in order of names (instanced objects need not be in the
-    scene).
+def _numbered() -> Iterator[None]:
+    """Number everything visible, and all materials, from 1 in order of names (instanced objects
+    need not be in the scene).
     """
     with contextlib.ExitStack() as stack:
         visible = [o for o in bpy.data.objects if o.type in SOLID | OTHER_GEOMETRY]
-        for number, item in enumerate(sorted(visible, key=lambda o: o.name_full)):
-            stack.enter_context(temporarily(item, pass_index=1 + number % MOST_INDEX))
+        for items in (visible, bpy.data.materials):
+            for number, item in enumerate(sorted(items, key=lambda o: o.name_full)):
+                stack.enter_context(temporarily(item, pass_index=1 + number % MOST_INDEX))
         yield

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import bpy
 
+from ..core.a1111_control import needs_geometry
 from ..core.dataset import Frame, write_transforms
 from ..core.errors import StageError
 from ..core.events import Emit, Progress
@@ -53,9 +54,14 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
 
 
 def render_frames(run: Run, settings: Settings, frames: Sequence[int], emit: Emit) -> None:
-    """Only these frames of the turntable into train_main/, for a try; raises as the stage does."""
+    """Only these frames of the turntable into train_main/, and their guides if ControlNet units
+    want them, for a try; raises as the stage does.
+    """
     with _set_up(settings, emit) as (scene, rig, _):
         some = replace(rig, views=[rig.views[frame] for frame in frames])
+        if needs_geometry(settings.control):
+            write_cameras(run, rig)
+            _render_geometry(run, scene, some, emit)
         _render_beauty(run, scene, settings, some, emit)
 
 

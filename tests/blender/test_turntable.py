@@ -121,6 +121,23 @@ def test_lighting_auto_takes_the_scenes_lamp(tmp_path):
     assert len(events.warnings) == 1 and "no light" in events.warnings[0]
 
 
+def test_materials_are_told_apart_and_left_as_they_were(tmp_path):
+    named = {name: bpy.data.materials.new(name) for name in ("Alpha", "Beta")}
+    for place, name in ((-1.5, "Alpha"), (1.5, "Beta")):
+        box(name, location=(place, 0, 0)).data.materials.append(named[name])
+        named[name].pass_index = 40
+    box("Bare", location=(0, 0, 2))
+    add_light()
+    run, _ = render(tmp_path, small())
+    numbers = {m.name: 1 + k for k, m in enumerate(sorted(bpy.data.materials, key=str))}
+    guide = read_guide(run.guide(0))
+    east = guide.position[..., 0]
+    assert (guide.material[guide.mask & (east < -0.6)] == numbers["Alpha"]).all()
+    assert (guide.material[guide.mask & (east > 0.6)] == numbers["Beta"]).all()
+    assert (guide.material[guide.mask & (np.abs(east) < 0.4)] == 0).all()
+    assert [m.pass_index for m in named.values()] == [40, 40]
+
+
 def test_only_chosen_objects_appear(tmp_path):
     """Others are neither framed nor seen; the lamp still shines on the chosen one."""
     box("Left", location=(-2, 0, 0))

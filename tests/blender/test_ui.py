@@ -218,7 +218,7 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     shown = set(main)
     for panel in panels.CLASSES[1:]:
         shown |= set(drawn(panel))
-    assert set(names()) - {"blend", "model"} <= shown
+    assert set(names()) - {"blend", "model", "preset"} <= shown
     assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
     job = child(
         "event('progress', done=1, total=4, unit='frames', eta=61)\ntime.sleep(9)", tmp_path
@@ -240,3 +240,13 @@ def test_splat_panel_offers_its_display(tmp_path):
     write_splats(tmp_path / "one.ply", splats)
     bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply"))
     assert {"3 splats", "In Renders"} <= set(drawn(splat_panel.GS_DIFFUSION_PT_splat))
+
+
+def test_presets_of_model_families_fill_in_the_settings():
+    settings = group()
+    for name, sampler, steps in (("lcm", "LCM", 10), ("experiment", "DPM++ 2M", 30)):
+        assert bpy.ops.gs_diffusion.prompt_preset(name=name) == {"FINISHED"}
+        assert (settings.sampler, settings.diffusion_steps) == (sampler, steps)
+    assert settings.control == "canny:1.0:0-1:control" and settings.later.startswith("sampler=DDIM")
+    bpy.ops.gs_diffusion.prompt_preset(name="experiment-elf")
+    assert settings.prompt.startswith("An elf, with pointed ears") and settings.sides == 4

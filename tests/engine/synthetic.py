@@ -114,6 +114,7 @@ def write_guide(path: Path, view: View, which: np.ndarray) -> None:
     channels = {
         "ViewLayer.Depth.Z": view.depth,
         "ViewLayer.IndexOB.X": which.astype(np.float32) + 1,
+        "ViewLayer.IndexMA.X": np.where(which == 0, 2, 0).astype(np.float32),
     }
     for k, letter in enumerate("XYZ"):
         channels[f"ViewLayer.Normal.{letter}"] = view.normal[..., k]

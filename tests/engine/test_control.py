@@ -14,6 +14,7 @@ from scipy import ndimage
 from gs_diffusion_addon.core.a1111_control import parse_control
 from gs_diffusion_addon.core.cameras import Camera, look_at
 from gs_diffusion_addon.core.dataset import read_transforms
+from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.exr import read_exr
 from gs_diffusion_addon.engine.guides import View
 from gs_diffusion_addon.engine.images import read_rgb
@@ -127,6 +128,19 @@ def test_segments_have_flat_colors_that_differ() -> None:
     assert (control.seg_image(index + 15)[0, 1] == control.seg_image(index)[0, 1]).all()
 
 
+def test_materials_have_colors_of_their_own() -> None:
+    view, _, _ = sphere()
+    upper = np.arange(SIZE)[:, None] < SIZE // 2
+    material = np.where(view.mask & upper, 2, 0).astype(np.int32)
+    passes = control.Passes(view, view.mask.astype(np.int32), material)
+    colors = control.seg_image(control.material_index(passes))
+    assert len(np.unique(colors.reshape(-1, 3), axis=0)) == 3  # background, none, the material
+    assert (colors[~view.mask] == control.PALETTE[0]).all()
+    assert (colors[view.mask & upper] == control.PALETTE[3]).all()
+    with pytest.raises(InputError, match="start a new run"):
+        control.material_index(control.Passes(view, material))
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory):
     settings = with_settings(
@@ -188,6 +202,18 @@ def test_reference_is_the_first_page(scene, tmp_path: Path) -> None:
             [u["module"] for u in j["alwayson_scripts"]["ControlNet"]["args"]] for j in server.jobs
         ]
     assert modules == [["none"], ["none", "reference_only"]]
+
+
+def test_segments_by_object_and_by_material_differ(scene, tmp_path: Path) -> None:
+    _, settings = scene
+    settings = dataclasses.replace(settings, control="seg,materials:0.5")
+    run, _ = write_run(tmp_path, settings)
+    with A1111Server() as server:
+        run_stage(run, dataclasses.replace(settings, server=server.address), Recorder())
+        args = server.jobs[0]["alwayson_scripts"]["ControlNet"]["args"]
+    assert [u["model"].split(" ")[0] for u in args] == ["control_v11p_sd15_seg"] * 2
+    pages = [read_rgb(run.input / f"input0-{kind}.png") for kind in ("seg", "materials")]
+    assert pages[0].shape == pages[1].shape and (pages[0] != pages[1]).any()
 
 
 def _text(path: Path) -> dict[str, str]:

@@ -315,7 +315,9 @@ class A1111Server:
         if self.record:
             page = hashlib.sha256(body["init_images"][0].encode()).hexdigest()
             with self.record.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"page": page, "fault": fault}) + "\n")
+                units = body["alwayson_scripts"].get("ControlNet", {}).get("args", [])
+                models = [unit["model"] for unit in units]
+                file.write(json.dumps({"page": page, "fault": fault, "models": models}) + "\n")
 
     def validate(self, body: Any) -> None:
         """What the flavour refuses at once."""

@@ -5,23 +5,16 @@ result is the one of a run without faults. The same run shows that the password 
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import json
 import shutil
-import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from gs_diffusion_addon.core.interpreters import worker_python
-from gs_diffusion_addon.core.settings import Settings
-
-from .program import ROOT, events, gsd, repeated, temporaries
-
-USER, PASSWORD = "painter", "Rembrandt-1606"
+from .program import events, gsd, repeated, temporaries
+from .server import PASSWORD, USER, server
 
 # What a person reads of each fault: those after which a page is set aside, ...
 ASIDE = {
@@ -86,22 +79,6 @@ class Case:
     stormy: Path
     sent: list[dict]
     views: int
-
-
-@contextlib.contextmanager
-def server(faults: list[str], record: Path) -> Iterator[str]:
-    """The test server in a process of its own, guarded by a password; yields its address."""
-    command = [worker_python(Settings()), "-m", "tests.servers.a1111_server", "--port", "0"]
-    options = ["--auth", f"{USER}:{PASSWORD}", "--seconds-per-step", "0", "--away", "2"]
-    process = subprocess.Popen(
-        [*command, *options, "--faults", ",".join(faults), "--record", str(record)],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        yield process.stdout.readline().split()[2].rstrip(";")
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module", params=["few", pytest.param("everything", marks=pytest.mark.slow)])

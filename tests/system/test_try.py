@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 from .program import TINY, gsd, png_facts, temporaries
+from .server import PASSWORD, USER, server
 
 
 def test_a_view_of_a_model_without_a_run(scene, tmp_path):
@@ -14,6 +16,22 @@ def test_a_view_of_a_model_without_a_run(scene, tmp_path):
     assert done.out.strip() == str(picture)
     assert png_facts(picture)[:2] == (128, 64)
     assert [p.name for p in tmp_path.iterdir()] == ["try.png"]
+
+
+def test_control_images_reach_the_server(scene, tmp_path):
+    """Without a run, so the view's geometry is rendered for it."""
+    picture, record = tmp_path / "try.png", tmp_path / "record.jsonl"
+    with server([], record) as address:
+        options = ("--stylizer", "a1111", "--server", address, "--control", "normal,materials:0.5")
+        done = gsd(
+            "try", "--blend", scene, "--view", "5", "--out", picture, *TINY, *options,
+            env={"GSD_A1111_AUTH": f"{USER}:{PASSWORD}"},
+        )  # fmt: skip
+    assert done.code == 0, done.err
+    (sent,) = [json.loads(line) for line in record.read_text().splitlines()]
+    assert ["normalbae" in sent["models"][0], "_seg" in sent["models"][1]] == [True, True]
+    assert png_facts(picture)[1] == 64 and "ControlNet" not in done.err
+    assert {p.name for p in tmp_path.iterdir()} == {"try.png", "record.jsonl"}
 
 
 def test_a_page_of_a_finished_run(finished, tmp_path):

@@ -9,7 +9,8 @@ theirs (ControlNet 1.1's), in 8-bit RGB, since servers cut 16-bit pictures to th
   is left, green is top", so red is (1 - x) / 2;
 * canny: the classic detector on the picture itself; lines: silhouettes, depth steps and creases of
   the geometry, whatever the light; both white on black;
-* seg: one flat color an object, out of the ADE20K palette that segmentation models know.
+* seg, materials: one flat color an object or a material, out of the ADE20K palette that
+  segmentation models know.
 """
 
 from __future__ import annotations
@@ -47,10 +48,13 @@ PALETTE = (
 
 @dataclass(frozen=True, eq=False)
 class Passes:
-    """One frame's geometry: its :class:`View` and the object's number (h, w) int, 0 for none."""
+    """One frame's geometry: its :class:`View`, and the numbers (h, w) int of object and material,
+    0 for none; no materials in guides of old runs.
+    """
 
     view: View
     index: npt.NDArray[np.int32]
+    material: npt.NDArray[np.int32] | None = None
 
 
 # --- encodings ------------------------------------------------------------------------------------
@@ -118,6 +122,19 @@ def seg_image(index: npt.NDArray[np.int32]) -> Bytes:
     colors = np.array(PALETTE, np.uint8)
     place = np.where(index > 0, (index - 1) % (len(colors) - 1) + 1, 0)
     return colors[place]
+
+
+def material_index(passes: Passes) -> npt.NDArray[np.int32]:
+    """(h, w) int: 0 in the background, 1 where a surface has no material, then the materials.
+
+    Raises InputError for a guide that was rendered without them.
+    """
+    if passes.material is None:
+        raise InputError(
+            "The turntable was rendered before materials could be told apart, so --control "
+            "materials cannot be used; start a new run."
+        )
+    return np.where(passes.view.mask, passes.material + 1, 0).astype(np.int32)
 
 
 def canny(picture: Bytes, low: float, high: float) -> Bytes:
@@ -198,8 +215,8 @@ def control_page(
         pictures = [normal_image(p.view) for p in frames]
         color = [c / 255 for c in NORMAL_BACKGROUND]
         return compose(page, layout, pictures, color, smooth)
-    if unit.kind == "seg":
-        pictures = [seg_image(p.index) for p in frames]
+    if unit.kind in ("seg", "materials"):
+        pictures = [seg_image(p.index if unit.kind == "seg" else material_index(p)) for p in frames]
         return compose(page, layout, pictures, [c / 255 for c in PALETTE[0]], nearest)
     pictures = [lines_image(p.view) for p in frames]
     return np.where(compose(page, layout, pictures, BLACK, smooth) > 100, 255, 0).astype(np.uint8)

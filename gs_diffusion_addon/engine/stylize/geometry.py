@@ -19,8 +19,6 @@ from .control import Passes, control_page, depth_range
 
 KEPT = 32  # frames whose passes stay in memory
 
-FLAT = {"tile", "canny", "reference"}  # kinds of control that need no geometry
-
 
 class Geometry:
     """The passes of a run's frames, read when they are needed."""
@@ -48,8 +46,13 @@ class Geometry:
         with self._lock:
             if number not in self._passes:
                 view = read_view(self.run, self.frame(number))
+<<<<<<< HEAD
                 index = read_guide(self.run.geometry(number)).index
                 self._passes[number] = Passes(view, index)
+=======
+                guide = read_guide(self.run.guide(number))
+                self._passes[number] = Passes(view, guide.index, guide.material)
+>>>>>>> 2986ce1 (Tell materials apart, try with ControlNet)
                 while len(self._passes) > KEPT:
                     self._passes.popitem(last=False)
             return self._passes[number]

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ...core.a1111_control import parse_control
 from ...core.errors import InputError
 from ...core.events import Emit
 from ...core.run import Run
 from ...core.settings import Settings
 from ..images import Bytes, over, read_rgba, to_bytes, write_png
 from . import backdrop, checked, module_of
+from .backend import Hints
 from .collage import compose, cut, plan_layout, plan_pages
+from .geometry import Geometry, view_words
 
 
 def try_view(
@@ -38,9 +40,13 @@ def try_view(
     sources = [checked(run.source(k), layout) for k in frames]
     color = backdrop(sources)
     before = compose(plan, layout, [to_bytes(over(rgba, color)) for rgba in sources], color)
-    if settings.control.strip() not in ("", "none"):
-        emit("warning", message="'try' restyles without ControlNet; a run does not.")
-        settings = dataclasses.replace(settings, control="")
+    units = parse_control(settings.control)
+    if any(unit.kind == "reference" for unit in units):
+        emit("warning", message="A run's first page has no reference yet, and neither has this.")
+    geometry = Geometry(run, frames)
+    controls = geometry.controls(units, plan, layout, before, settings)
+    words = settings.view_prompts and len(frames) == 1
+    hints = Hints(controls, view=view_words(settings, view) if words else "")
     stylize = module.start(settings, emit)
 
     def report(share: float, eta: float | None, _picture: Bytes | None = None) -> None:
@@ -52,7 +58,7 @@ def try_view(
             eta=eta,
         )
 
-    styled = stylize(before, (plan.columns, plan.rows), report)
+    styled = stylize(before, (plan.columns, plan.rows), report, hints)
     sides = [before, styled.pixels]
     if list(frames) == [view]:
         sides = [cut(plan, layout, sheet)[0] for sheet in sides]
