@@ -46,13 +46,8 @@ class Geometry:
         with self._lock:
             if number not in self._passes:
                 view = read_view(self.run, self.frame(number))
-<<<<<<< HEAD
-                index = read_guide(self.run.geometry(number)).index
-                self._passes[number] = Passes(view, index)
-=======
-                guide = read_guide(self.run.guide(number))
+                guide = read_guide(self.run.geometry(number))
                 self._passes[number] = Passes(view, guide.index, guide.material)
->>>>>>> 2986ce1 (Tell materials apart, try with ControlNet)
                 while len(self._passes) > KEPT:
                     self._passes.popitem(last=False)
             return self._passes[number]
