@@ -108,7 +108,7 @@ class Client(Connection):
             except (LostAnswer, MissingError) as problem:
                 if isinstance(problem, MissingError) and not self._away():
                     raise PassingFault(str(problem)) from None
-                data = self._ask_again(body, task, problem, warn)
+                data = self._ask_again(body, task, problem, warn, watch)
             finally:
                 self._task = ""
         # The flag stays up until the next job begins.
@@ -128,12 +128,16 @@ class Client(Connection):
             self.interrupt(task)
             raise
 
-    def _ask_again(self, body: Any, task: str, problem: GsdError, warn: Warn | None) -> Any:
+    def _ask_again(
+        self, body: Any, task: str, problem: GsdError, warn: Warn | None, watch: _Watch
+    ) -> Any:
         """The same request once more, which gives the same picture, once nothing runs there."""
         try:
             if self._away():
                 begun = isinstance(problem, LostAnswer)
+                watch.resting = True
                 self._wait_for_return("in the middle of" if begun else "before", warn)
+                watch.resting = False
             elif not self.flavour().progress:
                 raise StageError(
                     f"{problem} A {self.flavour().name} server does not tell whether it still "
@@ -226,6 +230,7 @@ class _Watch:
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.interrupted = False
+        self.resting = False  # while a server starts, which a request might kill
 
     def __enter__(self) -> _Watch:
         self._thread.start()
@@ -238,6 +243,8 @@ class _Watch:
         count = 0
         while not self._done.wait(PULSE_SECONDS):
             count += 1
+            if self.resting:
+                continue
             try:
                 shown = self._report and count % PICTURE_PULSES == 0 and self._is_ours()
                 skip = "false" if shown else "true"

@@ -32,13 +32,14 @@ class ControlLists:
 
     ``models``: listed names; ``defaults``: label of a kind of control -> the model the server
     would take; ``units``: how many it heeds, further ones are dropped without a word; ``style``:
-    the flavour whose spelling its units want.
+    the flavour whose spelling its units want; ``masks``: how many pictures of a mask it sends back.
     """
 
     models: tuple[str, ...]
     defaults: dict[str, str]
     units: int
     style: Flavour
+    masks: int = 0
 
 
 class Connection:
@@ -132,7 +133,8 @@ class Connection:
                 f"The server at {self.address} has no ControlNet: install the extension "
                 "sd-webui-controlnet, or leave --control empty."
             )
-        if self.options().get("control_net_no_detectmap"):
+        options = self.options()
+        if options.get("control_net_no_detectmap"):
             raise MissingError(
                 f"The server at {self.address} keeps back what shows that ControlNet acted: switch "
                 "off 'Do not append detectmap to output' in its ControlNet settings."
@@ -150,7 +152,8 @@ class Connection:
             if isinstance(entry, dict)
         }
         most = units if isinstance(units, int) and units > 0 else DEFAULT_UNITS
-        return ControlLists(tuple(map(str, names)), defaults, most, style)
+        masks = sum(bool(options.get(n)) for n in ("return_mask", "return_mask_composite"))
+        return ControlLists(tuple(map(str, names)), defaults, most, style, masks)
 
     def loaded_model(self) -> str:
         """Title of the loaded model; raises MissingError if the server has none at all."""

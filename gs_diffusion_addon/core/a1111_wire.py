@@ -29,8 +29,10 @@ class Job:
 
     ``mask``: PNG bytes of the same size, white where it is repainted, None for everywhere.
     ``units``: ControlNet units (:func:`a1111_control.unit_body`), each of which must show that it
-    acted. ``refiner``: title of the model that takes over after the share ``refiner_switch`` of
-    the steps. ``model``: the name that the answer should say the picture was made with.
+    acted. ``masks``: how many pictures of the mask the server sends back before the detected maps
+    (its options return_mask and return_mask_composite). ``refiner``: title of the model that takes
+    over after the share ``refiner_switch`` of the steps. ``model``: the name that the answer should
+    say the picture was made with.
     """
 
     picture: bytes
@@ -46,6 +48,7 @@ class Job:
     scheduler: str | None
     mask: bytes | None = None
     units: tuple[Mapping[str, Any], ...] = ()
+    masks: int = 0
     refiner: str = ""
     refiner_switch: float = 0.8
     model: str = ""
@@ -219,8 +222,8 @@ def read_answer(data: Any, job: Job) -> Answer:
     if len(images) <= first or not isinstance(images[first], str):
         raise StageError("The server sent no picture, as it does when a job is interrupted.")
     picture, kind = _picture(images[first])
-    # Masks may stand between the picture and the maps, so the last ones count.
-    more = images[first + 1 :]
+    # Pictures of the mask stand between the picture and the maps.
+    more = images[first + 1 + (job.masks if job.mask is not None else 0) :]
     if len(more) < len(job.units):
         raise StageError(
             f"Only {len(more)} of {len(job.units)} ControlNet units acted: the server sent no "

@@ -19,6 +19,11 @@ from tests.engine.stylize_helpers import Recorder, make_turntable, small
 from tests.engine.synthetic import with_settings, write_run
 
 INSTALLED = importlib.util.find_spec("diffusers") is not None
+# diffusers' schedulers use numpy in ways that it warns about, thousands of times.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:huggingface_hub"),
+]
 needs = pytest.mark.skipif(not INSTALLED, reason="needs the package diffusers")
 
 LOCAL = {

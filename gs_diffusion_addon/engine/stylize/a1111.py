@@ -239,6 +239,7 @@ class _Server:
             scheduler=self.names.scheduler,
             mask=mask,
             units=units,
+            masks=self.names.controls.masks if self.names.controls else 0,
             refiner=self.names.refiner,
             refiner_switch=s.refiner_switch,
             model=self.model,
