@@ -158,11 +158,12 @@ def measured(tmp_path_factory):
     for k in plan_keys(settings):
         write_png(run.key(k), read_rgb(run.frame(k)))
     manifest = new_manifest(settings, "1.0")
+    states = {"0/turntable": ("done", 12.5), "1/train": ("done", 30.0)}
+    states |= {"1/render": ("running", 1.0), "2/train": ("done", 99.0)}
+    key = {"settings": "", "inputs": ""}
     manifest["stages"] = {
-        "0/turntable": {"state": "done", "seconds": 12.5},
-        "1/train": {"state": "done", "seconds": 30.0},
-        "1/render": {"state": "running", "seconds": 1.0},
-        "2/train": {"state": "done", "seconds": 99.0},
+        name: {"state": state, "seconds": seconds, "key": key}
+        for name, (state, seconds) in states.items()
     }
     write_json(run.manifest, manifest)
     write_json(run.folder / "propagation.json", {"coverage": 0.987, "frames": {}})
