@@ -121,11 +121,24 @@
       }
     };
 
+    // Draws while something changes: the camera, the size, the model, or the order of the splats, which a
+    // worker finds meanwhile. A still view costs nothing.
+    let drawn = [];
+    let left = 0;
     const draw = () => {
       if (!visible) return;
       resize();
       controls.update();
-      if (scene.objects.length) renderer.render(scene, camera);
+      const place = camera.position.flat().map((v) => v.toFixed(5));
+      const order = renderer.renderProgram.depthIndex;
+      const now = [...place, canvas.width, canvas.height, scene.objects[0], order];
+      const waiting = renderer.renderProgram.renderData?.dataChanged || !order.length;
+      if (waiting || now.some((value, k) => value !== drawn[k])) left = 5;
+      drawn = now;
+      if (left > 0 && scene.objects.length) {
+        left -= 1;
+        renderer.render(scene, camera);
+      }
       requestAnimationFrame(draw);
     };
     for (const b of buttons) b.addEventListener("click", () => show(b));

@@ -64,7 +64,7 @@ class Watched:
 
 
 @contextmanager
-def opened(path, width=700, height=560, **options):
+def opened(path, width=420, height=420, **options):
     """A page opened from disk, watched."""
     from playwright.sync_api import sync_playwright
 
