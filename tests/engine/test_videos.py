@@ -35,7 +35,8 @@ def write_renders(root, views=10, prompt="a bust", seed=1):
     for frame in frames:
         write_png(run.render(frame.frame), ball(frame.frame, views))
     manifest = new_manifest(settings, "1.2.3")
-    manifest["stages"] = {"1/render": {"state": "done", "seconds": 1.0}}
+    key = {"settings": "s", "inputs": "i"}
+    manifest["stages"] = {"1/render": {"key": key, "state": "done", "seconds": 1.0}}
     write_json(run.manifest, manifest)
     return run
 
