@@ -218,7 +218,7 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     shown = set(main)
     for panel in panels.CLASSES[1:]:
         shown |= set(drawn(panel))
-    assert set(names()) - {"blend", "model", "preset"} <= shown
+    assert set(names()) - set(properties.NOT_SHOWN) <= shown
     assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
     job = child(
         "event('progress', done=1, total=4, unit='frames', eta=61)\ntime.sleep(9)", tmp_path
