@@ -126,7 +126,7 @@ def test_the_result_is_the_one_without_faults(case: Case) -> None:
     folders = ("keys",) if case.faults == FEW else ("keys", "stylized", "gs/train", "renders")
     for folder in folders:
         paths = sorted((case.calm / "iter1" / folder).glob("*.png"))
-        assert len(paths) >= 0.7 * case.views
+        assert len(paths) >= 0.6 * case.views  # validation and test take their share
         for path in paths:
             other = case.stormy / "iter1" / folder / path.name
             assert path.read_bytes() == other.read_bytes(), path
