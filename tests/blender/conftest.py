@@ -10,9 +10,8 @@ import tempfile
 # Before bpy is imported anywhere: afterwards Blender has read the user's folders already.
 os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="gsd-test-blender-")
 
+import bpy
 import pytest
-
-bpy = pytest.importorskip("bpy")
 
 
 @pytest.fixture(autouse=True)

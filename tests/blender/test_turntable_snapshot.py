@@ -106,7 +106,7 @@ def busy_scene() -> None:
     render_settings.resolution_x, render_settings.resolution_percentage = 333, 40
     render_settings.pixel_aspect_x = 1.5
     render_settings.use_border = render_settings.use_motion_blur = True
-    render_settings.filepath = "/tmp/mine"
+    render_settings.filepath = "//mine"
     render_settings.image_settings.file_format = "JPEG"
     scene.view_settings.view_transform, scene.view_settings.exposure = "Filmic", 1.5
     scene.cycles.samples, scene.cycles.filter_width = 12, 3.0
