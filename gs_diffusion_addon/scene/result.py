@@ -29,7 +29,7 @@ from .splat_display import (
     shows_exact,
 )
 from .splat_faithful import DILATION
-from .splat_import import SCALAR, Attribute, read_usable, set_attribute, splat_object
+from .splat_import import SCALAR, Attribute, filling, object_of, read_usable, set_attribute
 
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
@@ -88,7 +88,10 @@ class Placing:
         assert self._read is not None
         splats, attributes = self._read
         yield from build_displays(splats.degree)
-        splat = splat_object(self.run.splat.stem, splats, attributes)
+        name = self.run.splat.stem
+        mesh = bpy.data.meshes.new(name)
+        yield from filling(mesh, splats, attributes)
+        splat = object_of(name, mesh, splats.degree)
         yield
         scene = bpy.context.scene
         self.stubborn = hide_source(_model(self.settings)) if self.hide else []

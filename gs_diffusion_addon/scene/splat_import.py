@@ -8,6 +8,7 @@ Splats live in Blender's world, so the object's matrix is the identity.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,12 +75,24 @@ def splat_object(
     ``attributes``: theirs, where they are at hand already.
     """
     mesh = bpy.data.meshes.new(name)
+    for _ in filling(mesh, splats, attributes_of(splats) if attributes is None else attributes):
+        continue
+    return object_of(name, mesh, splats.degree)
+
+
+def filling(mesh: bpy.types.Mesh, splats: Splats, attributes: list[Attribute]) -> Iterator[None]:
+    """Give a new mesh its vertices and their attributes, one at each step."""
     mesh.vertices.add(splats.count)
     mesh.vertices.foreach_set("co", splats.means.ravel())
-    for attribute, kind, values in attributes_of(splats) if attributes is None else attributes:
+    for attribute, kind, values in attributes:
+        yield
         set_attribute(mesh, attribute, kind, values)
+
+
+def object_of(name: str, mesh: bpy.types.Mesh, degree: int) -> bpy.types.Object:
+    """A new object (not linked to any collection) that shows a splat's mesh."""
     scene_object = bpy.data.objects.new(name, mesh)
-    scene_object[Properties.SPLAT] = splats.degree
+    scene_object[Properties.SPLAT] = degree
     return scene_object
 
 

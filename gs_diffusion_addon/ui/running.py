@@ -7,6 +7,7 @@ panel can say so before, and everything else is done by the child or read by thr
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +33,7 @@ from .runs import next_run, unfinished
 
 TICK = 0.2  # s
 SOON = 0.05  # s; long enough for the window to be drawn once
+STEP = 0.015  # s; after so long an import lets the window be drawn
 
 current: Job | None = None
 """The running job, or the last one, whose outcome the panel still shows."""
@@ -200,7 +202,7 @@ def _importing(job: Job) -> Iterator[None]:
         placing = result_of(job)
         if placing is not None:
             yield from _read(placing)
-            yield from placing.steps()
+            yield from _paced(placing.steps())
             if placing.stubborn:
                 job.warnings.append(still_shown(placing.stubborn))
             yield
@@ -209,6 +211,15 @@ def _importing(job: Job) -> Iterator[None]:
         job.message = f"The run is done, but its splat could not be imported: {error}"
         return
     job.message = f"Done: {job.folder}"
+
+
+def _paced(steps: Iterator[None]) -> Iterator[None]:
+    """Small steps put together into ones that hold the window about :data:`STEP`."""
+    end = time.perf_counter() + STEP
+    for _ in steps:
+        if time.perf_counter() > end:
+            yield
+            end = time.perf_counter() + STEP
 
 
 def _read(placing: Placing) -> Iterator[None]:
