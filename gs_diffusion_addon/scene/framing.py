@@ -22,6 +22,11 @@ out between them is less than 0.2 % of the radius.
 
 CHUNK = 65536  # points looked at at once, to bound the memory
 
+LEAST_STEPS = 64
+"""Blender's places are float32: far from the origin they lie on a lattice. A model whose radius is
+fewer of its steps than this has no shape left.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
@@ -60,7 +65,20 @@ def bounding_sphere(parts: Sequence[Part]) -> Bounds:
         raise InputError("The model has points at infinity; repair its mesh or modifiers.")
     if radius <= 0:
         raise InputError("The model has no size: all its points are in one place.")
+    if radius < LEAST_STEPS * lattice(center):
+        raise InputError(
+            f"The model is {2 * radius:.3g} m big but {np.linalg.norm(center):.3g} m away from the "
+            f"world's origin, where Blender's numbers are {lattice(center):.1g} m apart; move it "
+            "to the origin."
+        )
     return Bounds(center, radius, outer)
+
+
+def lattice(place: Array) -> float:
+    """The distance in meters between neighboring float32 numbers at ``place`` (3,), at its largest
+    coordinate.
+    """
+    return float(np.spacing(np.float32(np.abs(place).max())))
 
 
 def _directions(count: int) -> Array:

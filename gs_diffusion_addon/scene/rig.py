@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import bpy
 import numpy as np
@@ -14,7 +14,7 @@ from ..core.errors import InputError
 from ..core.orbit import View, framing_distance, turntable
 from ..core.settings import Ring, Settings, all_rings
 from .evaluated import Lens
-from .framing import Bounds
+from .framing import Bounds, lattice
 from .snapshot import scratch_layer
 
 
@@ -67,7 +67,25 @@ def build_rig(scene: bpy.types.Scene, settings: Settings, bounds: Bounds, lens: 
         distance = framing_distance(bounds.extremes, rotations, intrinsics, settings.margin)
         start = 0.0
     data.clip_start, data.clip_end = _clip(distance, bounds.radius)
-    return Rig(item, turntable(rings, bounds.center, distance, start), intrinsics)
+    views = [_as_stored(view) for view in turntable(rings, bounds.center, distance, start)]
+    return Rig(item, views, intrinsics)
+
+
+def _as_stored(view: View) -> View:
+    """The view from where Blender, which keeps places as float32, will have the camera."""
+    matrix = view.matrix.copy()
+    matrix[:3, 3] = matrix[:3, 3].astype(np.float32)
+    return replace(view, matrix=matrix)
+
+
+def coarseness(rig: Rig, bounds: Bounds) -> float:
+    """Steps of Blender's numbers where the model stands, in pixels of the frames.
+
+    From about half a pixel on they show: edges jump, surfaces flicker.
+    """
+    camera = rig.camera(rig.views[0])
+    pixel = np.linalg.norm(camera.position - bounds.center) / max(camera.fl_x, camera.fl_y)
+    return lattice(bounds.center) / float(pixel)
 
 
 def camera_of(item: bpy.types.Object, scene: bpy.types.Scene) -> Camera:

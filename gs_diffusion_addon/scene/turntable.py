@@ -28,7 +28,7 @@ from .geometry_pass import geometry_pass
 from .lighting import studio_world, use_studio, world_shines
 from .model_file import missing_files
 from .reports import reason
-from .rig import Rig, build_rig
+from .rig import Rig, build_rig, coarseness
 from .selection import chosen_objects, rendered_lights
 from .snapshot import active_layer, scratch_layer, scratch_scene
 from .surface import sample_surface
@@ -83,6 +83,12 @@ def _set_up(
         evaluated = evaluate(scene)
         bounds = bounding_sphere(evaluated.parts)
         rig = build_rig(scene, settings, bounds, evaluated.lens)
+        if coarseness(rig, bounds) > 0.5:
+            emit(
+                "warning",
+                message="The model stands so far from the world's origin that Blender's numbers "
+                "are coarser than the pixels; move it to the origin, or lower --size.",
+            )
         if studio:
             scene.world = studio_world(settings)
         yield scene, rig, evaluated.parts

@@ -126,6 +126,30 @@ def test_millimeters_and_kilometers(tmp_path, scale):
         assert worst_reprojection(run.guide(frame.frame), frame.camera) < 0.01
 
 
+@pytest.mark.parametrize(("side", "warned"), [(1.0, False), (0.12, True)])
+def test_ten_kilometers_from_the_origin(tmp_path, side, warned):
+    """Blender's places are a millimeter apart there: cameras stand on them, and coarse ones are
+    said.
+    """
+    box(size=(side,) * 3, location=(10_000, -3_000, 500))
+    run, events = render(tmp_path, small(lighting="scene", size="256"))
+    for frame in read_transforms(run.transforms_main):
+        place = frame.camera.position
+        assert (place == place.astype(np.float32)).all()
+        # What the guides' depth says through our camera lies on the box, as exactly as can be.
+        guide = read_guide(run.guide(frame.frame))
+        seen = centers(*guide.mask.shape)[guide.mask]
+        places = frame.camera.unproject(seen, guide.depth[guide.mask]) - (10_000, -3_000, 500)
+        assert np.abs(np.abs(places).max(1) - side / 2).max() < 0.002
+    assert any("far from the world's origin" in text for text in events.warnings) == warned
+
+
+def test_a_model_without_shape_so_far_out_is_refused(tmp_path):
+    box(size=(0.002,) * 3, location=(10_000, 0, 0))
+    with pytest.raises(InputError, match=r"m apart; move it to the origin\."):
+        render(tmp_path, small())
+
+
 def test_the_sphere_touches_the_border_at_margin_one(tmp_path):
     """A ball fills the picture up to its border with margin 1, and half of it with margin 2."""
     bpy.ops.mesh.primitive_uv_sphere_add(segments=64, ring_count=32, radius=2.5, location=(1, 2, 3))
