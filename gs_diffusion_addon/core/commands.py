@@ -195,7 +195,7 @@ def _status(parsed: argparse.Namespace) -> int:
     for s in states:
         seconds = "" if s.seconds is None else duration(s.seconds)
         name = s.stage if s.stage == "turntable" else f"{s.stage} {s.iteration}"
-        print(f"{name:14} {s.state:8} {seconds:>8}")
+        print(f"{name:14} {s.state:10} {seconds:>8}")
     return EXIT_DONE
 
 

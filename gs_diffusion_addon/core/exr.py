@@ -172,6 +172,31 @@ def write_exr(path: Path, channels: Mapping[str, npt.ArrayLike]) -> None:
         temporary.write_bytes(_encode(planes))
 
 
+def complete(path: Path) -> bool:
+    """Whether every block of rows that the file promises is there; none is unpacked."""
+    data = path.read_bytes()
+    try:
+        multi = bool(struct.unpack_from("<I", data, 4)[0] & _MULTI_PART)
+        if data[:4] != _MAGIC:
+            return False
+        parts, at = _headers(data, multi)
+        skip = 4 if multi else 0
+        for part in parts:
+            offsets = struct.unpack_from(f"<{part.chunks}Q", data, at)
+            at += 8 * part.chunks
+            for offset in offsets:
+                y, size = struct.unpack_from("<iI", data, offset + skip)
+                start, count = offset + skip + 8, min(_LINES[part.compression], part.height)
+                inside = part.top <= y < part.top + part.height and start + size <= len(data)
+                plain = part.compression == _NONE or size == count * part.record.itemsize
+                # 8 in the lower half of the first byte is how deflated data begins.
+                if not (inside and size and (plain or data[start] & 15 == 8)):
+                    return False
+    except (struct.error, ValueError, KeyError, IndexError, OverflowError, _Unsupported):
+        return False
+    return True
+
+
 # --- decoding ------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from . import loop, stages, upstream
 from .errors import InputError, MissingError
 from .interpreters import blender_program, worker_python
+from .made import Made
 from .run import PANEL_LOG, SCENE_COPY, Run, read_manifest, run_settings
 from .settings import Settings
 
@@ -113,10 +114,12 @@ class StageState:
 
 
 def status(root: Path) -> list[StageState]:
-    """The state of every stage: done, stale, running (or stopped half-way), waiting."""
+    """The state of every stage: done, stale, running (or stopped half-way), waiting; incomplete if
+    results are lost.
+    """
     manifest = read_manifest(root)
     settings = run_settings(manifest)
-    out = []
+    out, made = [], Made(root)
     for name, k in loop.plan(root, settings):
         record = manifest["stages"].get(stages.record_name(name, k))
         state = "waiting" if record is None else str(record["state"])
@@ -128,5 +131,8 @@ def status(root: Path) -> list[StageState]:
             if stages.source_gone(name, Run(root, k), settings):
                 key["inputs"] = record["key"]["inputs"]
             state = state if record["key"] == key else "stale"
+            kept = stages.BY_NAME[name].kept(Run(root, k))
+            if state == "done" and made.lost(stages.record_name(name, k), kept):
+                state = "incomplete"
         out.append(StageState(name, k, state, record.get("seconds") if record else None))
     return out

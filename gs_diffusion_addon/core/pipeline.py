@@ -21,6 +21,7 @@ from .errors import GsdError, InputError, StageError, error_for_exit_code
 from .events import Event, encode, make_event
 from .folder import forget_empty_run, prepare_folder, require_startable, resolve
 from .interpreters import blender_command, versions_of, worker_command, worker_python
+from .made import Made
 from .process import child_environment, run_child
 from .run import (
     Run,
@@ -47,6 +48,9 @@ class Supervisor:
     sink: Sink
     stop: threading.Event = field(default_factory=threading.Event)
     redo: bool = False
+
+    def __post_init__(self) -> None:
+        self._made = Made(self.root)
 
     def run(self, changes: Mapping[str, Any], until: str = "import", start: int = 0) -> None:
         """Make or continue the run: every stage up to ``until`` that is not finished yet.
@@ -172,8 +176,7 @@ class Supervisor:
         if record is not None and record["key"] != key:
             self._supersede(manifest, run, name, record, key)
             record = None
-        whole = all(path.exists() for path in stage.proof(run))
-        if record is not None and record["state"] == "done" and whole:
+        if record is not None and not self._lost(run, stage, record["state"] == "done"):
             self._say(make_event("stage_skipped", **label))
             return
         if name == "import" and record is None and run.result.exists():
@@ -186,6 +189,7 @@ class Supervisor:
         self._say(make_event("stage_started", label=stage.label, **label))
         for number in range(len(stages.parts_of(name, settings))):
             self._part(settings, run, name, number)
+        self._made.note(stages.record_name(name, iteration), stage.kept(run))
         record.update(
             state="done",
             finished=round(time.time(), 3),
@@ -193,6 +197,27 @@ class Supervisor:
         )
         self._save(manifest)
         self._say(make_event("stage_finished", seconds=record["seconds"], **label))
+
+    def _lost(self, run: Run, stage: stages.Stage, done: bool) -> bool:
+        """Whether a stage that was begun has anything to do: it was not ``done``, or results are
+        gone or in pieces. Pieces are moved aside, so that the stage sees what it has to make.
+        """
+        record = stages.record_name(stage.name, run.iteration)
+        made, kept = self._made, stage.kept(run)
+        lost = made.restored(record, made.lost(record, kept))
+        if lost:
+            message = (
+                f"Results of stage {stage.name} are lost or damaged ({len(lost)}, the first is "
+                f"{lost[0]}): they are made again."
+            )
+            where = {"stage": stage.name, "iteration": run.iteration}
+            self._say(make_event("warning", message=message, **where))
+            self._move_aside([self.root / name for name in lost])
+        if lost or not done or not all(path.exists() for path in stage.proof(run)):
+            return True
+        if not made.knows(record):
+            made.note(record, kept)
+        return False
 
     def _supersede(
         self,
@@ -218,6 +243,7 @@ class Supervisor:
             )
         )
         self._move_aside(stages.BY_NAME[name].outputs(run))
+        self._made.forget(stages.record_name(name, run.iteration))
         del manifest["stages"][stages.record_name(name, run.iteration)]
         self._save(manifest)
 

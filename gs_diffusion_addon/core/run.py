@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -373,24 +372,3 @@ def run_settings(manifest: dict[str, Any]) -> Settings:
     start.
     """
     return from_json({**manifest["settings"], **manifest["resolved"]})
-
-
-def digest(parts: Iterable[str | bytes]) -> str:
-    """A short content hash over ``parts`` in order."""
-    h = hashlib.blake2b(digest_size=12)
-    for part in parts:
-        raw = part.encode("utf-8") if isinstance(part, str) else part
-        h.update(len(raw).to_bytes(8, "little") + raw)
-    return h.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Content hash of a file, ``missing`` if there is none."""
-    try:
-        with open(path, "rb") as file:
-            h = hashlib.blake2b(digest_size=12)
-            while block := file.read(1 << 20):
-                h.update(block)
-    except FileNotFoundError:
-        return "missing"
-    return h.hexdigest()

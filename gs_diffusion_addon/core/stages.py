@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import upstream
-from .run import Run, digest, file_digest
+from .digests import digest, file_digest
+from .run import Run
 from .settings import Settings, at_iteration, stage_values
 
 
@@ -29,7 +30,8 @@ class Stage:
     """A stage: its parts, the files its result depends on, and the results that are its own.
 
     ``inputs`` gives files or folders whose content counts; ``outputs`` what is moved aside when the
-    stage is done anew; ``proof`` files that must be there for the stage to count as finished.
+    stage is done anew; ``proof`` what must be there for the stage to count as finished, and
+    ``more`` what else later stages read where there is such a thing: of both, no file may be lost.
     """
 
     name: str
@@ -38,6 +40,11 @@ class Stage:
     outputs: Callable[[Run], list[Path]]
     proof: Callable[[Run], list[Path]]
     label: str
+    more: Callable[[Run], list[Path]] = lambda run: []
+
+    def kept(self, run: Run) -> list[Path]:
+        """The files and folders of which no file may be lost."""
+        return [*self.proof(run), *self.more(run)]
 
 
 def _model_files(run: Run, settings: Settings) -> list[Path]:
@@ -77,6 +84,7 @@ STAGES: tuple[Stage, ...] = (
         lambda r: [r.train_main, r.guides, r.transforms_main, r.at(0).video],
         lambda r: [r.transforms_main, r.at(0).video],
         "Rendering the turntable",
+        lambda r: [r.train_main, r.guides],
     ),
     Stage(
         "stylize",
@@ -93,6 +101,7 @@ STAGES: tuple[Stage, ...] = (
         ],
         lambda r: [r.keys],
         "Restyling the keyframes",
+        lambda r: [r.sources, r.folder / "guides", r.folder / "drift.json", r.independent],
     ),
     Stage(
         "propagate",
@@ -104,6 +113,7 @@ STAGES: tuple[Stage, ...] = (
         ],
         lambda r: [r.stylized],
         "Carrying the style to all frames",
+        lambda r: [r.folder / "propagation.json"],
     ),
     Stage(
         "dataset",
@@ -115,13 +125,17 @@ STAGES: tuple[Stage, ...] = (
         ],
         lambda r: [r.gs / "transforms_train.json", r.gs / "points3d.ply"],
         "Writing the training data",
+        lambda r: [
+            *(r.gs / name for name in ("train", "test", "val")),
+            *(r.gs / f"transforms_{name}.json" for name in ("test", "val")),
+        ],
     ),
     Stage(
         "train",
         (Part("worker", "engine.train:run_stage"),),
         _training_files,
         lambda r: [r.model, r.checkpoints],
-        lambda r: [r.model],
+        lambda r: [r.model / "point_cloud"],
         "Training the splat",
     ),
     Stage(

@@ -32,9 +32,9 @@ from pathlib import Path
 from typing import Any
 
 from .arguments import PROGRAMS
+from .digests import digest
 from .errors import InputError
 from .presets import expand
-from .run import digest
 from .settings import from_json, knob, names
 
 PARTS = ("settings", "vary", "runs")

@@ -14,7 +14,7 @@ from ..core.dataset import Frame
 from ..core.events import Emit, Progress
 from ..core.exr import BACKGROUND_DEPTH, Guide, read_guide
 from ..core.ply import read_splats
-from ..core.run import Run, write_json
+from ..core.run import Run, read_json, write_json
 from ..core.settings import Settings
 from .guides import Bytes, Mask, View, cameras
 from .images import read_rgba
@@ -35,7 +35,7 @@ def follow(run: Run, settings: Settings, emit: Emit) -> None:
     it is done.
     """
     done, last = run.folder / "drift.json", run.at(run.iteration - 1).splat
-    if run.iteration < 2 or not settings.follow_splat or done.is_file() or not last.is_file():
+    if run.iteration < 2 or not settings.follow_splat or _followed(run) or not last.is_file():
         return
     emit("phase", message="Comparing the last splat with the model")
     frames, splats = cameras(run), drawable(read_splats(last))
@@ -74,6 +74,15 @@ def follow(run: Run, settings: Settings, emit: Emit) -> None:
             f"({100 * float(np.mean(values)):.1f} % of the silhouette); there the geometry is "
             "taken from the splat.",
         )
+
+
+def _followed(run: Run) -> bool:
+    """Whether drift.json is there, and each guide that it tells of."""
+    done = run.folder / "drift.json"
+    shares = read_json(done)["frames"] if done.is_file() else None
+    return shares is not None and all(
+        share <= WORTH or run.own_guide(int(number)).is_file() for number, share in shares.items()
+    )
 
 
 def disagreement(guide: Guide, drawn: Depth) -> tuple[Mask, float]:

@@ -19,6 +19,7 @@ from ..core.errors import StageError
 from ..core.events import Emit, Progress
 from ..core.orbit import View
 from ..core.ply import write_points
+from ..core.png_text import strip_text
 from ..core.run import Run, atomic
 from ..core.settings import Settings
 from .beauty import configure_beauty, configure_scene, has_denoiser
@@ -170,6 +171,8 @@ def render_to(scene: bpy.types.Scene, path: Path) -> None:
             raise StageError(f"Blender failed to render {path.name}: {reason(error)}") from None
         if not temporary.is_file():
             raise StageError(f"Blender wrote no file for {path.name}; is the disk full?")
+        if path.suffix == ".png":
+            strip_text(temporary)
 
 
 def _warn(settings: Settings, source: bpy.types.Scene, lit: bool, emit: Emit) -> None:

@@ -41,7 +41,7 @@ polite Ctrl-C."""
 
 TIMES = (
     *("run.json", "events.jsonl", "report.html", "result.blend", ".lock"),
-    *("metrics.json", "metrics-history.json"),
+    *("metrics.json", "metrics-history.json", "files.json"),
 )
 """Files with times or names in them: not compared byte by byte."""
 

@@ -22,7 +22,7 @@ import pytest
 from gs_diffusion_addon.core import stages
 from gs_diffusion_addon.core.run import Run
 
-from .faults import orphans, processes_of
+from .faults import contents, orphans, processes_of
 from .program import Done, command, events, gsd, repeated, temporaries
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
@@ -150,3 +150,60 @@ def test_a_folder_that_became_read_only(before, finished):
     assert "cannot be written" in done.err and "another --out" in done.err
     assert "Traceback" not in done.err
     assert_finished(before, finished)
+
+
+def test_lost_and_damaged_results_are_made_again_and_nothing_else(finished, tmp_path):
+    """Of each stage something is deleted, cut off or filled with zeros; the run does not notice at
+    once, the same command does, without --redo, and makes just that.
+    """
+    root = tmp_path / "run"
+    shutil.copytree(finished, root)
+    for path in root.glob("iter1/gs/*/r_*.png"):  # as in a run: two names of one file
+        path.unlink()
+        os.link(root / "iter1" / "stylized" / path.name, path)
+    lost = {
+        "train_main/r_3.png": delete,
+        "train_main/r_5.png": zero,
+        "guides/r_2.exr": cut,
+        "guides/r_4.exr": zero,
+        "guides/surface.ply": delete,
+        "iter0.mp4": cut,
+        "iter1/keys/keys00004.png": delete,
+        "iter1/independent/r_1.png": cut,
+        "iter1/propagation.json": delete,
+        "iter1/stylized/r_6.png": zero,  # and with it the data set's
+        "iter1/gs/transforms_test.json": cut,
+        "iter1/gs/points3d.ply": zero,
+        "iter1/gs/model/point_cloud/iteration_60/point_cloud.ply": delete,
+        "iter1/renders/00001.png": cut,
+    }
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*.png")}
+    for name, harm in lost.items():
+        harm(root / name)
+    (root / "events.jsonl").unlink()
+    done = gsd("run", "--out", root)
+    assert done.code == 0, done.err
+    theirs, ours = contents(finished), contents(root)
+    assert {n for n in theirs if theirs[n] != ours.get(n)} == set()
+    made = {p.relative_to(root).as_posix() for p, t in before.items() if p.stat().st_mtime_ns != t}
+    twins = {p.relative_to(root).as_posix() for p in root.glob("iter1/gs/*/r_6.png")}
+    assert made == {n for n in lost if n.endswith(".png")} | twins
+    assert not temporaries(root)
+    kinds = [(e["event"], e.get("stage")) for e in events(root)]
+    assert ("stage_started", "train") not in kinds
+    assert gsd("run", "--out", root).err.count("gsd: ") == 0
+    assert [e["event"] for e in events(root)].count("stage_skipped") >= len(stages.NAMES)
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def cut(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size * 2 // 3)
+
+
+def zero(path: Path) -> None:
+    with open(path, "r+b") as file:
+        file.write(bytes(path.stat().st_size))

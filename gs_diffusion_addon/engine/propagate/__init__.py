@@ -91,7 +91,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """Write run.stylized_frame(k) for every frame of the turntable, and propagation.json."""
     frames = cameras(run)
     notes = _Notes(run, settings.propagator)
-    todo = [f for f in frames if not run.stylized_frame(f.frame).is_file()]
+    todo = [f for f in frames if not (run.stylized_frame(f.frame).is_file() and f in notes)]
     progress = Progress(emit, len(frames), "frames", done=len(frames) - len(todo))
     if todo:
         painter = backend(settings.propagator).prepare(run, settings, frames, emit)
@@ -119,7 +119,8 @@ def _paint(run: Run, painter: Painter, frame: Frame, notes: _Notes) -> Path:
     # again.
     seen = painted.known if painted.seen is None else painted.seen
     notes.add(frame, _coverage(seen, view.mask))
-    write_png(path, finish(painted, alpha))
+    if not path.is_file():  # else only its note was lost
+        write_png(path, finish(painted, alpha))
     return path
 
 
@@ -166,6 +167,9 @@ class _Notes:
         self._frames: dict[str, float] = (
             dict(known.get("frames", {})) if known.get("propagator") == propagator else {}
         )
+
+    def __contains__(self, frame: Frame) -> bool:
+        return str(frame.frame) in self._frames
 
     def add(self, frame: Frame, coverage: float) -> None:
         """Note a frame's coverage, on disk at once."""

@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from ...core.dataset import Frame
-from ...core.run import Run, digest, file_digest, write_bytes, write_json, write_text
+from ...core.digests import digest, file_digest
+from ...core.run import Run, write_bytes, write_json, write_text
 from ..images import BLACK, over, read_rgba, to_bytes, write_png
 from . import ebs, read_key
 

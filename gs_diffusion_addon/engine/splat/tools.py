@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 
 from ...core.dataset import Frame, read_transforms
+from ...core.digests import file_digest
 from ...core.errors import InputError, StageError
 from ...core.events import Emit, Progress
 from ...core.ply import Splats, read_points, read_splats, write_splats
-from ...core.run import file_digest, read_json, write_json
+from ...core.run import read_json, write_json
 from ...core.settings import Settings
 from ...core.splat_tools import visible
 from ..images import size_of, write_png

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...core.digests import file_digest
 from ...core.events import Emit, Progress
 from ...core.exr import Guide, read_guide
 from ...core.ply import Points, Splats, read_points, read_splats, write_splats
-from ...core.run import Run, file_digest
+from ...core.run import Run
 from ...core.settings import Settings
 from ..splat import checkpoint
 from ..splat.backends import Backend
