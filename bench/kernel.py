@@ -9,10 +9,11 @@ passes, compilation apart.
 The raster's share of the FMA peak is the arithmetic of the pixels inside the splats' boxes, tile
 by tile, over a loop of independent multiply-adds measured in the same run. A pixel and splat count
 27 operations forward (a multiply-add two): 5 for the exponent, 12 for its power of two, 2 to clamp
-and skip, 2 for weight and light, 6 for the colors. Backward it is 52: the same 17 + 2 + 2, 7 for
-the gradient along the color and what is left, 6 for s, 7 for the moments, 3 for the colors and 8
-to add the nine sums up. What the blocks of 4 x 4 pixels hold outside the boxes is computed but not
-counted, nor are comparisons of lists. The last line is one JSON object.
+and skip, 2 for weight and light, 6 for the colors. Backward it is 47: the same 17 + 2 + 2, 7 for
+the gradient along the color and what is left, 6 for s, and 13 for the nine sums (6 for the colors,
+5 for the moments, 2 to add up). What the blocks of 4 x 4 pixels hold outside the boxes is computed
+but not counted, nor are lists and masks. "Lanes" counts the same operations for every pixel of
+every block that is worked on: the hardware's view. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ from gs_diffusion_addon.engine.splat.initialize import from_points
 from gs_diffusion_addon.engine.splat.jit import TILE_X, TILE_Y
 from gs_diffusion_addon.engine.splat.loss import l1_dssim
 from gs_diffusion_addon.engine.splat.runtime import Workers
+from gs_diffusion_addon.engine.splat.vectors import WIDTH
 
 SIZE = 512
-FORWARD, BACKWARD = 27, 52  # arithmetic operations a pixel and splat
+FORWARD, BACKWARD = 27, 47  # arithmetic operations a pixel and splat
 PIECES = ("project", "depth_order", "bin_tiles", "raster", "raster_backward", "project_backward")
 
 
@@ -160,6 +162,14 @@ def pixels_drawn(frame: rasterizer.Frame) -> int:
     return total
 
 
+def lanes_worked(frame: rasterizer.Frame) -> int:
+    """Pixels of the blocks that every tile's splats reach, up to the tile's end."""
+    bits = frame.touched.view(np.uint8)
+    reached = np.unpackbits(bits).reshape(-1, 32).sum(1)
+    ranges = zip(frame.starts, frame.ends, strict=False)
+    return WIDTH * int(sum(reached[start:end].sum() for start, end in ranges))
+
+
 def plain_torch(splats: Splats, view: rasterizer.View, threads: int) -> float:
     """Wall seconds of one pass of the plain torch rasterizer."""
     torch.set_num_threads(threads)
@@ -191,13 +201,24 @@ def main() -> None:
     options = parser.parse_args()
     points, fma, rows = surface(options.surface), peak(), []
     print(f"FMA peak of one thread {fma / 1e9:.0f} GFLOP/s; times in ms, one thread")
-    head = ("splats", "pairs", "covered", *PIECES, "full pass", f"wall x{options.threads}", "peak")
+    head = (
+        "splats",
+        "pairs",
+        "covered",
+        *PIECES,
+        "full pass",
+        f"wall x{options.threads}",
+        "peak",
+        "lanes",
+    )
     print("  ".join(f"{h:>10}" for h in head))
     for count in options.counts:
         splats, view = scene(points, count)
         times, frame = pieces(splats, view)
         work = pixels_drawn(frame) * (FORWARD + BACKWARD)
-        share = work / (times["raster"] + times["raster_backward"]) / fma
+        raster_seconds = times["raster"] + times["raster_backward"]
+        share = work / raster_seconds / fma
+        lanes = lanes_worked(frame) * (FORWARD + BACKWARD) / raster_seconds / fma
         row = {
             "splats": splats.count,
             "pairs": len(frame.pairs),
@@ -206,11 +227,17 @@ def main() -> None:
             "full_pass_ms": round(sum(times.values()) * 1e3, 2),
             "wall_ms": round(wall(splats, view, options.threads) * 1e3, 2),
             "peak_share": round(share, 4),
+            "peak_share_lanes": round(lanes, 4),
         }
         rows.append(row)
         cells = [f"{row['splats']}", f"{row['pairs']}", f"{row['covered']:.2f}"]
         cells += [f"{t:.2f}" for t in row["ms"].values()]
-        cells += [f"{row['full_pass_ms']:.1f}", f"{row['wall_ms']:.1f}", f"{share:.1%}"]
+        cells += [
+            f"{row['full_pass_ms']:.1f}",
+            f"{row['wall_ms']:.1f}",
+            f"{share:.1%}",
+            f"{lanes:.1%}",
+        ]
         print("  ".join(f"{c:>10}" for c in cells))
     result: dict[str, Any] = {"fma_gflops": round(fma / 1e9, 1), "rows": rows}
     result["loss_ms"] = round(loss_time() * 1e3, 2)

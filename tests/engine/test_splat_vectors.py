@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 
+from gs_diffusion_addon.engine.splat import groups
+from gs_diffusion_addon.engine.splat.groups import (
+    append_marked,
+    bits_reached,
+    column0,
+    column3,
+    four,
+    load_block,
+    quarters_summed,
+    store_block,
+    transposed,
+)
 from gs_diffusion_addon.engine.splat.jit import kernel
 from gs_diffusion_addon.engine.splat.vectors import (
     WIDTH,
-    add_sums,
     columns,
     greater,
     highest,
@@ -18,6 +30,7 @@ from gs_diffusion_addon.engine.splat.vectors import (
     smaller,
     spread,
     store,
+    where_below,
     where_reached,
 )
 
@@ -35,9 +48,32 @@ def _calculate(x, y, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _sums(x, out):  # type: ignore[no-untyped-def]
-    a, one = load(x, 0), x.dtype.type(1)
-    add_sums(out, 0, (a, a * a, a + one, one - a, a, a * a, a + one, one - a, a))
+def _regroup(x, out, picture):  # type: ignore[no-untyped-def]
+    """Everything of several vectors, into rows of ``out``; a block of ``picture`` is copied."""
+    vectors = (load(x, 0), load(x, WIDTH), load(x, 2 * WIDTH), load(x, 3 * WIDTH))
+    t0, t1, t2, t3 = transposed(vectors)
+    store(out, 0, t0)
+    store(out, WIDTH, t1)
+    store(out, 2 * WIDTH, t2)
+    store(out, 3 * WIDTH, t3)
+    store(out, 4 * WIDTH, quarters_summed(vectors))
+    store(out, 5 * WIDTH, column0(vectors[0]) + column3(vectors[1]))
+    store(out, 6 * WIDTH, four(x[0], x[1], x[2], x[3]))
+    store(out, 7 * WIDTH, where_below(vectors[0], vectors[1], x[5]))
+    store_block(picture, 2, 9, load_block(picture, 11, 9))
+
+
+@kernel
+def _list(masks, bit, row):  # type: ignore[no-untyped-def]
+    count = 0
+    for first in range(0, len(masks), WIDTH):
+        count = append_marked(row, count, masks, first, bit, 10)
+    return count
+
+
+@kernel
+def _bits(x, bound):  # type: ignore[no-untyped-def]
+    return bits_reached(load(x, 0), bound)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -57,12 +93,40 @@ def test_arithmetic_is_numpys(dtype):
     assert out == pytest.approx(np.array(expected), rel=6e-6 if dtype == np.float32 else 1e-12)
 
 
-def test_sums_are_added_in_order():
-    x = np.random.default_rng(1).random(WIDTH).astype(np.float32)
-    out = np.ones(WIDTH, np.float32)
-    _sums(x, out)
-    parts = [x, x * x, x + 1, 1 - x] * 2 + [x]
-    assert out[:9] == pytest.approx([1 + p.sum() for p in parts], rel=1e-5)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_regrouping_is_numpys(dtype):
+    x = np.random.default_rng(1).random((4, 4, 4)).astype(dtype)  # vector, quarter, number
+    out, picture = np.empty((8, WIDTH), dtype), np.arange(63).astype(dtype)
+    flat, before = x.reshape(4, WIDTH), picture.reshape(7, 9).copy()
+    _regroup(x.reshape(-1), out.reshape(-1), picture)
+    assert (out[:4].reshape(4, 4, 4) == x.transpose(2, 1, 0)).all()
+    assert out[4] == pytest.approx(x.sum(1).ravel(), rel=1e-6)
+    assert out[5] == pytest.approx(np.repeat(x[0, :, 0] + x[1, :, 3], 4), rel=1e-6)
+    assert (out[6] == np.tile(flat[0, :4], 4)).all()
+    assert (out[7] == np.where(flat[1] < flat[0, 5], flat[0], 0)).all()
+    after = picture.reshape(7, 9)
+    assert (after[:4, 2:6] == before[1:5, 2:6]).all()
+    assert (after[4:] == before[4:]).all() and (after[:, :2] == before[:, :2]).all()
+
+
+def test_reached_bits_and_marked_places():
+    x = np.random.default_rng(2).random(WIDTH).astype(np.float32)
+    assert _bits(x, np.float32(x[3])) == sum(1 << k for k in range(WIDTH) if x[k] >= x[3])
+    masks = np.random.default_rng(3).integers(-(2**31), 2**31, 3 * WIDTH).astype(np.int32)
+    for bit in (0, 7, 31):
+        row = np.zeros(4 * WIDTH, np.int32)
+        expected = [10 * n for n, mask in enumerate(masks) if int(mask) >> bit & 1]
+        assert _list(masks, bit, row) == len(expected)
+        assert row[: len(expected)].tolist() == expected
+
+
+def test_marked_places_without_the_new_instruction(monkeypatch):
+    """LLVM before 19 cannot compress; numba compiles ``append_marked`` anew in a new function."""
+    monkeypatch.setattr(groups, "_COMPRESSES", False)
+    fresh = numba.njit(lambda masks, row: append_marked(row, 0, masks, 0, 3, 10))
+    masks, row = np.arange(WIDTH).astype(np.int32), np.zeros(2 * WIDTH, np.int32)
+    assert fresh(masks, row) == 8
+    assert row[:8].tolist() == [10 * k for k in range(8, 16)]
 
 
 def test_powers_of_two_from_black_to_opaque():

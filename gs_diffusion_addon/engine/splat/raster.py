@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .jit import ALPHA_MAX, LOG2_MIN, ONE, OPAQUE, TILE_X, TILE_Y, ZERO, inlined, kernel
+from .groups import store_block
+from .jit import ALPHA_MAX, LOG2_MIN, OPAQUE, TILE_X, TILE_Y, inlined, kernel
 from .tile import (
     AT_BLUE,
     AT_GREEN,
@@ -21,12 +22,13 @@ from .tile import (
     BLOCKS,
     BLOCKS_X,
     CHUNK,
-    PREPARED,
     aligned,
+    clear,
     exponent,
-    lists_for_chunk,
-    place_of,
+    mark,
     prepare,
+    room_for_chunk,
+    sort_into_lists,
 )
 from .vectors import (
     BLOCK_X,
@@ -68,29 +70,52 @@ def _blend(block, prepared, places, state):  # type: ignore[no-untyped-def]
     store(state, at + 3 * WIDTH, blue)
 
 
+@inlined
+def _write(state, x0, y0, background, image, light):  # type: ignore[no-untyped-def]
+    """A tile's state into the picture, over the background."""
+    height, width = light.shape
+    flat, passing, size = image.reshape(-1), light.reshape(-1), height * width
+    for block in range(BLOCKS):
+        at = block * (_LAYERS * WIDTH)
+        x, y = x0 + block % BLOCKS_X * BLOCK_X, y0 + block // BLOCKS_X * BLOCK_Y
+        pixel, through = y * width + x, load(state, at)
+        if x + BLOCK_X <= width and y + BLOCK_Y <= height:
+            store_block(passing, pixel, width, through)
+            for channel in range(3):
+                color = load(state, at + (1 + channel) * WIDTH) + through * background[channel]
+                store_block(flat, channel * size + pixel, width, color)
+        else:
+            for k in range(WIDTH):
+                if x + k % BLOCK_X < width and y + k // BLOCK_X < height:
+                    here = pixel + k // BLOCK_X * width + k % BLOCK_X
+                    passing[here] = state[at + k]
+                    for channel in range(3):
+                        color = state[at + (1 + channel) * WIDTH + k]
+                        flat[channel * size + here] = color + state[at + k] * background[channel]
+
+
 @kernel
-def raster(first, last, tiles_x, starts, pairs, projected, box, background, image, light, ends):  # type: ignore[no-untyped-def]
+def raster(first, last, tiles_x, starts, pairs, projected, background, image, light, ends, touched):  # type: ignore[no-untyped-def]
     """Draw the tiles ``first`` .. ``last - 1``.
 
     ``starts`` (tiles + 1,), ``pairs`` (P,): the splats of each tile, front to back;
-    ``projected`` and ``box`` of :func:`.project.project`; ``background`` (3,). Writes ``image``
-    (3, H, W), ``light`` (H, W), the share of the background that shows, and ``ends`` (tiles,),
-    where in ``pairs`` each tile stopped.
+    ``projected`` of :func:`.project.project`; ``background`` (3,). Writes ``image`` (3, H, W),
+    ``light`` (H, W), the share of the background that shows, ``ends`` (tiles,), where in ``pairs``
+    each tile stopped, and ``touched`` (P,) int32, the blocks that each pair's splat reaches.
     """
     height, width = light.shape
     state = aligned(BLOCKS * _LAYERS * WIDTH, image)
-    prepared = aligned(CHUNK * PREPARED, image)
-    masks, lists, counts = lists_for_chunk()
+    prepared, masks, lists, counts = room_for_chunk(image)
     for tile in range(first, last):
         x0, y0 = tile % tiles_x * TILE_X, tile // tiles_x * TILE_Y
-        for block in range(BLOCKS):
-            at = block * (_LAYERS * WIDTH)
-            state[at : at + WIDTH] = ONE
-            state[at + WIDTH : at + _LAYERS * WIDTH] = ZERO
+        clear(state, _LAYERS, x0, y0, width, height)
         pair, open_blocks = starts[tile], 1
         while pair < starts[tile + 1] and open_blocks:
             end = min(pair + CHUNK, starts[tile + 1])
-            prepare(projected, box, pairs, pair, end, x0, y0, prepared, masks, lists, counts)
+            prepare(projected, pairs, pair, end, x0, y0, prepared)
+            mark(prepared, end - pair, masks)
+            touched[pair:end] = masks[: end - pair]
+            sort_into_lists(end - pair, masks, lists, counts)
             open_blocks = 0
             for block in range(BLOCKS):
                 if highest(load(state, block * (_LAYERS * WIDTH))) >= OPAQUE:
@@ -98,12 +123,4 @@ def raster(first, last, tiles_x, starts, pairs, projected, box, background, imag
                     _blend(block, prepared, lists[block, : counts[block]], state)
             pair = end
         ends[tile] = pair
-        for y in range(min(TILE_Y, height - y0)):
-            row = np.uint64(y0 + y)
-            for x in range(min(TILE_X, width - x0)):
-                column, at = np.uint64(x0 + x), place_of(_LAYERS, x, y)
-                passing = state[at]
-                light[row, column] = passing
-                image[0, row, column] = state[at + np.uint64(WIDTH)] + passing * background[0]
-                image[1, row, column] = state[at + np.uint64(2 * WIDTH)] + passing * background[1]
-                image[2, row, column] = state[at + np.uint64(3 * WIDTH)] + passing * background[2]
+        _write(state, x0, y0, background, image, light)

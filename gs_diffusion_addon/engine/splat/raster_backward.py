@@ -11,12 +11,24 @@ from __future__ import annotations
 
 import numpy as np
 
+from .groups import (
+    column0,
+    column1,
+    column2,
+    column3,
+    four,
+    load_block,
+    quarters_summed,
+    transposed,
+)
 from .jit import (
     ALPHA_MAX,
+    BLUE,
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
     GRADIENTS,
+    GREEN,
     HALF,
     LOG2_MIN,
     ONE,
@@ -40,19 +52,19 @@ from .tile import (
     BLOCKS,
     BLOCKS_X,
     CHUNK,
+    GROUP,
     PREPARED,
     aligned,
+    clear,
     exponent,
-    lists_for_chunk,
-    place_of,
     prepare,
+    room_for_chunk,
+    sort_into_lists,
 )
 from .vectors import (
     BLOCK_X,
     BLOCK_Y,
     WIDTH,
-    add_sums,
-    columns,
     highest,
     load,
     power_of_two,
@@ -60,14 +72,75 @@ from .vectors import (
     smaller,
     store,
     take,
+    where_below,
     where_reached,
 )
 
 _LAYERS = 5  # of a block's state: light, rest, gradient by red, green, blue
 
 # Sums of a splat over its pixels, in a row of WIDTH numbers: gradients by red, green and blue, then
-# s = alpha dL/dalpha and its moments in the distance from the splat's center.
-_RED, _GREEN, _BLUE, _S, _X, _Y, _XX, _XY, _YY = range(9)
+# s = alpha dL/dalpha and its moments in the distance from the splat's center. Where each is follows
+# from how :func:`_add_up` adds them.
+_RED, _GREEN, _BLUE, _S, _X, _Y, _XX, _XY, _YY = 0, 4, 8, 12, 1, 5, 9, 13, 2
+_THREE, _FOUR = np.float32(3), np.float32(4)
+
+
+@inlined
+def _visit(prepared, place, left, top, light, rest, by):  # type: ignore[no-untyped-def]
+    """One prepared splat at the pixels of a block.
+
+    Returns its weight alpha T, its s, the light and rest behind it, and the corner's distance
+    from its center.
+    """
+    dx, dy = left - take(prepared, place + AT_U), top - take(prepared, place + AT_V)
+    power = exponent(prepared, place, dx, dy)
+    alpha = where_reached(smaller(power_of_two(power), ALPHA_MAX), power, LOG2_MIN)
+    weight = alpha * light
+    slope = (
+        by[0] * take(prepared, place + AT_RED)
+        + by[1] * take(prepared, place + AT_GREEN)
+        + by[2] * take(prepared, place + AT_BLUE)
+    )
+    rest = rest - weight * slope
+    s = weight * slope - alpha * rest / (ONE - alpha)
+    s = where_below(s, alpha, ALPHA_MAX)  # a clamped alpha does not change
+    return weight, s, light - weight, rest, dx, dy
+
+
+@inlined
+def _add_up(weights, ss, by, dx, down, sums, places):  # type: ignore[no-untyped-def]
+    """Add what four splats gather in a block to their rows of ``sums``.
+
+    Summing a vector takes four steps, and a splat has nine sums. So first the quarters (rows of
+    pixels) of the four splats are transposed: then a vector holds one column of pixels of four
+    splats, adding up the columns sums four splats at once, and two steps are left.
+    """
+    w0, w1, w2, w3 = transposed(weights)
+    red = w0 * by[0][0] + w1 * by[0][1] + w2 * by[0][2] + w3 * by[0][3]
+    green = w0 * by[1][0] + w1 * by[1][1] + w2 * by[1][2] + w3 * by[1][3]
+    blue = w0 * by[2][0] + w1 * by[2][1] + w2 * by[2][2] + w3 * by[2][3]
+    s0, s1, s2, s3 = transposed(ss)
+    s = (s0 + s1) + (s2 + s3)
+    x, xx = (s1 + s2) + (s2 + s3 * _THREE), (s1 + s2 * _FOUR) + s3 * (_THREE * _THREE)
+    # Moved from the block's corner to the splats' centers.
+    moved = x + s * dx
+    xx = xx + (x + moved) * dx
+    y = s * down
+    first = quarters_summed((red, green, blue, s))
+    second = quarters_summed((moved, y, xx, moved * down))
+    yy = y * down
+    third = quarters_summed((yy, yy, yy, yy))
+    row0, row1, row2, row3 = transposed((first, second, third, third))
+    _add(sums, places[0], row0)
+    _add(sums, places[1], row1)
+    _add(sums, places[2], row2)
+    _add(sums, places[3], row3)
+
+
+@inlined
+def _add(sums, place, row):  # type: ignore[no-untyped-def]
+    at = place // (PREPARED // WIDTH)
+    store(sums, at, load(sums, at) + row)
 
 
 @inlined
@@ -76,31 +149,23 @@ def _walk(block, prepared, places, state, sums):  # type: ignore[no-untyped-def]
     at = block * (_LAYERS * WIDTH)
     left, top = np.float32(block % BLOCKS_X * BLOCK_X), np.float32(block // BLOCKS_X * BLOCK_Y)
     light, rest = load(state, at), load(state, at + WIDTH)
-    by_red, by_green = load(state, at + 2 * WIDTH), load(state, at + 3 * WIDTH)
-    by_blue = load(state, at + 4 * WIDTH)
-    for n in range(len(places)):
-        place = take(places, n)
-        dx, dy = left - take(prepared, place + AT_U), top - take(prepared, place + AT_V)
-        power = exponent(prepared, place, dx, dy)
-        unclamped = power_of_two(power)
-        alpha = where_reached(smaller(unclamped, ALPHA_MAX), power, LOG2_MIN)
-        weight = alpha * light
-        slope = (
-            by_red * take(prepared, place + AT_RED)
-            + by_green * take(prepared, place + AT_GREEN)
-            + by_blue * take(prepared, place + AT_BLUE)
-        )
-        rest = rest - weight * slope
-        s = weight * slope - alpha * rest / (ONE - alpha)
-        s = where_reached(s, ALPHA_MAX - unclamped, ZERO)  # a clamped alpha does not change
-        light = light - weight
-        x, y = columns(dx) + dx, rows(dx) + dy
-        along, down = s * x, s * y
-        add_sums(
-            sums, place // (PREPARED // WIDTH),
-            (weight * by_red, weight * by_green, weight * by_blue,
-             s, along, down, along * x, along * y, down * y),
-        )  # fmt: skip
+    red, green = load(state, at + 2 * WIDTH), load(state, at + 3 * WIDTH)
+    blue = load(state, at + 4 * WIDTH)
+    by = (red, green, blue)
+    spread = (
+        (column0(red), column1(red), column2(red), column3(red)),
+        (column0(green), column1(green), column2(green), column3(green)),
+        (column0(blue), column1(blue), column2(blue), column3(blue)),
+    )
+    for n in range(0, len(places), GROUP):
+        p0, p1 = np.int64(take(places, n)), np.int64(take(places, n + 1))
+        p2, p3 = np.int64(take(places, n + 2)), np.int64(take(places, n + 3))
+        w0, s0, light, rest, dx0, dy0 = _visit(prepared, p0, left, top, light, rest, by)
+        w1, s1, light, rest, dx1, dy1 = _visit(prepared, p1, left, top, light, rest, by)
+        w2, s2, light, rest, dx2, dy2 = _visit(prepared, p2, left, top, light, rest, by)
+        w3, s3, light, rest, dx3, dy3 = _visit(prepared, p3, left, top, light, rest, by)
+        dx, down = four(dx0, dx1, dx2, dx3), four(dy0, dy1, dy2, dy3) + rows(dy0)
+        _add_up((w0, w1, w2, w3), (s0, s1, s2, s3), spread, dx, down, sums, (p0, p1, p2, p3))
     store(state, at, light)
     store(state, at + WIDTH, rest)
 
@@ -115,53 +180,57 @@ def _pass_on(projected, i, sums, at, gradients, row):  # type: ignore[no-untyped
     gradients[row, CONIC_XY] = -take(sums, at + _XY)
     gradients[row, CONIC_YY] = -HALF * take(sums, at + _YY)
     gradients[row, OPACITY] = take(sums, at + _S) / projected[i, OPACITY]
-    for channel in range(3):
-        gradients[row, RED + channel] = take(sums, at + channel)
+    gradients[row, RED] = take(sums, at + _RED)
+    gradients[row, GREEN] = take(sums, at + _GREEN)
+    gradients[row, BLUE] = take(sums, at + _BLUE)
 
 
 @inlined
 def _fill(state, x0, y0, image, light, d_image, d_alpha):  # type: ignore[no-untyped-def]
     """The tile's state before its first splat; zero outside the picture."""
     height, width = light.shape
+    clear(state, _LAYERS, x0, y0, width, height)
+    picture, passing, size = image.reshape(-1), light.reshape(-1), height * width
+    by_picture, by_alpha = d_image.reshape(-1), d_alpha.reshape(-1)
     for block in range(BLOCKS):
         at = block * (_LAYERS * WIDTH)
-        state[at : at + WIDTH] = ONE
-        state[at + WIDTH : at + _LAYERS * WIDTH] = ZERO
-    for y in range(min(TILE_Y, height - y0)):
-        row = np.uint64(y0 + y)
-        for x in range(min(TILE_X, width - x0)):
-            column, at = np.uint64(x0 + x), place_of(_LAYERS, x, y)
-            red, green, blue = (
-                d_image[0, row, column],
-                d_image[1, row, column],
-                d_image[2, row, column],
-            )
-            state[at + np.uint64(2 * WIDTH)] = red
-            state[at + np.uint64(3 * WIDTH)] = green
-            state[at + np.uint64(4 * WIDTH)] = blue
-            behind = -d_alpha[row, column] * light[row, column]
-            state[at + np.uint64(WIDTH)] = (
-                red * image[0, row, column]
-                + green * image[1, row, column]
-                + blue * image[2, row, column]
-                + behind
-            )
+        x, y = x0 + block % BLOCKS_X * BLOCK_X, y0 + block // BLOCKS_X * BLOCK_Y
+        pixel = y * width + x
+        if x + BLOCK_X <= width and y + BLOCK_Y <= height:
+            through = load_block(passing, pixel, width)
+            rest = through * ZERO - load_block(by_alpha, pixel, width) * through
+            for channel in range(3):
+                place = channel * size + pixel
+                by = load_block(by_picture, place, width)
+                store(state, at + (2 + channel) * WIDTH, by)
+                rest = rest + by * load_block(picture, place, width)
+            store(state, at + WIDTH, rest)
+        else:
+            for k in range(WIDTH):
+                if x + k % BLOCK_X < width and y + k // BLOCK_X < height:
+                    here = pixel + k // BLOCK_X * width + k % BLOCK_X
+                    rest_here = -by_alpha[here] * passing[here]
+                    for channel in range(3):
+                        by_here = by_picture[channel * size + here]
+                        state[at + (2 + channel) * WIDTH + k] = by_here
+                        rest_here += by_here * picture[channel * size + here]
+                    state[at + WIDTH + k] = rest_here
 
 
 @kernel
 def raster_backward(
-    first, last, tiles_x, starts, ends, pairs, homes, projected, box, image, light,
+    first, last, tiles_x, starts, ends, pairs, homes, projected, touched, image, light,
     d_image, d_alpha, pair_gradients,
 ):  # type: ignore[no-untyped-def]  # fmt: skip
     """Gradients of the tiles ``first`` .. ``last - 1``, one row for each pair.
 
-    ``d_image`` (3, H, W), ``d_alpha`` (H, W): the loss by the picture and by alpha = 1 - light.
-    Writes ``pair_gradients`` (P, 9), rows numbered splat by splat (``homes``); zero behind a
-    tile's end.
+    ``touched`` (P,) of :func:`.raster.raster`; ``d_image`` (3, H, W), ``d_alpha`` (H, W): the loss
+    by the picture and by alpha = 1 - light. Writes ``pair_gradients`` (P, 9), rows numbered splat
+    by splat (``homes``); zero behind a tile's end.
     """
     state = aligned(BLOCKS * _LAYERS * WIDTH, image)
-    prepared, sums = aligned(CHUNK * PREPARED, image), aligned(CHUNK * WIDTH, image)
-    masks, lists, counts = lists_for_chunk()
+    prepared, masks, lists, counts = room_for_chunk(image)
+    sums = aligned((CHUNK + 1) * WIDTH, image)
     for tile in range(first, last):
         x0, y0 = tile % tiles_x * TILE_X, tile // tiles_x * TILE_Y
         for pair in range(ends[tile], starts[tile + 1]):
@@ -171,10 +240,12 @@ def raster_backward(
             _fill(state, x0, y0, image, light, d_image, d_alpha)
         for begin in range(starts[tile], ends[tile], CHUNK):
             end = min(begin + CHUNK, ends[tile])
-            prepare(projected, box, pairs, begin, end, x0, y0, prepared, masks, lists, counts)
-            sums[: (end - begin) * WIDTH] = ZERO
+            prepare(projected, pairs, begin, end, x0, y0, prepared)
+            masks[: end - begin] = touched[begin:end]
+            sort_into_lists(end - begin, masks, lists, counts)
+            sums[:] = ZERO
             for block in range(BLOCKS):
-                if highest(load(state, block * (_LAYERS * WIDTH))) >= OPAQUE:
+                if counts[block] and highest(load(state, block * (_LAYERS * WIDTH))) >= OPAQUE:
                     _walk(block, prepared, lists[block, : counts[block]], state, sums)
             for pair in range(begin, end):
                 at = (pair - begin) * WIDTH

@@ -132,6 +132,7 @@ class Frame:
     ends: npt.NDArray[np.int64]
     image: Floats
     light: Floats
+    touched: npt.NDArray[np.int32]
 
     @property
     def tiles_x(self) -> int:
@@ -184,10 +185,11 @@ def draw(
         np.empty(tiles_x * tiles_y, np.int64),
         np.empty((3, view.height, view.width), dtype),
         np.empty((view.height, view.width), dtype),
+        np.empty(len(pairs), np.int32),
     )  # fmt: skip
     pool.run(
-        frame.tile_ranges(pool), raster, tiles_x, starts, pairs, projected, box,
-        background, frame.image, frame.light, frame.ends,
+        frame.tile_ranges(pool), raster, tiles_x, starts, pairs, projected,
+        background, frame.image, frame.light, frame.ends, frame.touched,
     )  # fmt: skip
     return frame
 
@@ -207,7 +209,7 @@ def draw_backward(
     rows = np.empty((len(frame.pairs), GRADIENTS), means.dtype)
     pool.run(
         frame.tile_ranges(pool), raster_backward, frame.tiles_x, frame.starts, frame.ends,
-        frame.pairs, frame.homes, frame.projected, frame.box, frame.image, frame.light,
+        frame.pairs, frame.homes, frame.projected, frame.touched, frame.image, frame.light,
         d_image, d_alpha, rows,
     )  # fmt: skip
     count = len(means)

@@ -3,7 +3,8 @@
 A tile is worked on block by block, 4 x 4 pixels being one vector (:mod:`.vectors`): a block's light
 and colors stay in registers while the splats that reach it go by. (Splat by splat, a block's state
 went through memory at every visit, which took twice as long.) So each chunk of a tile's splats is
-first sorted into lists, one for each block. What a splat's exponential needs is worked out once:
+first sorted into lists, one for each block that a splat's ellipse reaches. What a splat's
+exponential needs is worked out once:
 
     log2(alpha) = k + a dx^2 + b dx dy + c dy^2
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .groups import append_marked, bits_reached
 from .jit import (
     BLUE,
     CONIC_XX,
@@ -25,24 +27,45 @@ from .jit import (
     HALF,
     LOG2_E,
     LOG2_MIN,
+    ONE,
     REACH,
     RED,
     TILE_X,
     TILE_Y,
     TWO,
+    ZERO,
     U,
     V,
     inlined,
 )
-from .vectors import BLOCK_X, BLOCK_Y, WIDTH, columns, load, rows, store, take
+from .vectors import (
+    BLOCK_X,
+    BLOCK_Y,
+    WIDTH,
+    columns,
+    fixed,
+    greater,
+    load,
+    rows,
+    smaller,
+    store,
+    take,
+)
 
 BLOCKS_X, BLOCKS = TILE_X // BLOCK_X, TILE_X * TILE_Y // WIDTH
 CHUNK = 128  # splats prepared at a time
-_EVERY_ROW = sum(1 << row * BLOCKS_X for row in range(TILE_Y // BLOCK_Y))
+GROUP = 4  # splats that the backward pass takes through a block at once; lists are filled up to it
+_WIDE, _HIGH = np.float32(BLOCK_X - 1), np.float32(BLOCK_Y - 1)  # between a block's outer pixels
+_PART_Y = WIDTH // BLOCKS_X * BLOCK_Y  # rows of pixels in 16 blocks
+_corners_x = fixed([k % BLOCKS_X * BLOCK_X for k in range(WIDTH)])
+_corners_y = fixed([k // BLOCKS_X * BLOCK_Y for k in range(WIDTH)])
+_SURE = np.float32(0.01)  # log2 of alpha by which a block counts as reached, against rounding
 
 # A prepared splat: the second-order part at a block's pixels, then single numbers.
 PREPARED = 2 * WIDTH
-AT_U, AT_V, AT_2A, AT_B, AT_2C, AT_RED, AT_GREEN, AT_BLUE = range(WIDTH, WIDTH + 8)
+AT_U, AT_V, AT_2A, AT_B, AT_2C, AT_RED, AT_GREEN, AT_BLUE, _AT_LEAST = range(WIDTH, WIDTH + 9)
+_NEVER = np.float32(-100)  # log2 of its alpha
+_NO_ONE = CHUNK * PREPARED  # the place of a splat that is seen nowhere
 
 
 @inlined
@@ -56,35 +79,39 @@ def aligned(count, like):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def place_of(layers, x, y):  # type: ignore[no-untyped-def]
-    """Where a tile's state of so many layers holds the first layer of the pixel x, y."""
-    block = np.uint64(y) // np.uint64(BLOCK_Y) * np.uint64(BLOCKS_X) + np.uint64(x) // np.uint64(
-        BLOCK_X
-    )
-    inside = np.uint64(y) % np.uint64(BLOCK_Y) * np.uint64(BLOCK_X) + np.uint64(x) % np.uint64(
-        BLOCK_X
-    )
-    return block * np.uint64(layers * WIDTH) + inside
-
-
-@inlined
-def lists_for_chunk():  # type: ignore[no-untyped-def]
-    """Arrays that :func:`prepare` fills: masks, lists, counts."""
+def room_for_chunk(like):  # type: ignore[no-untyped-def]
+    """Arrays for a chunk: prepared splats, masks, lists and the lists' lengths."""
+    prepared = aligned((CHUNK + 1) * PREPARED, like)
+    prepared[_NO_ONE:] = ZERO
+    prepared[_NO_ONE : _NO_ONE + WIDTH] = _NEVER
     return (
-        np.empty(CHUNK, np.int64),
-        np.empty((BLOCKS, CHUNK), np.int64),
+        prepared,
+        np.zeros(CHUNK, np.int32),
+        np.empty((BLOCKS, CHUNK + WIDTH), np.int32),
         np.empty(BLOCKS, np.int64),
     )
 
 
 @inlined
-def prepare(projected, box, pairs, first, last, x0, y0, prepared, masks, lists, counts):  # type: ignore[no-untyped-def]
-    """Prepare the splats ``pairs[first:last]`` of the tile at x0, y0.
-
-    Writes ``prepared`` (CHUNK * PREPARED,); ``masks`` (CHUNK,), the blocks that each splat's box
-    touches, as bits; ``lists`` (BLOCKS, CHUNK), the offsets in ``prepared`` of the splats of each
-    block, front to back; and ``counts`` (BLOCKS,).
+def clear(state, layers, x0, y0, width, height):  # type: ignore[no-untyped-def]
+    """A tile's state before its first splat: all light passes in the first layer, the others are
+    zero. Outside the picture no light is left, so that nothing happens there.
     """
+    for block in range(BLOCKS):
+        at = block * (layers * WIDTH)
+        state[at : at + WIDTH] = ONE
+        state[at + WIDTH : at + layers * WIDTH] = ZERO
+        across = width - x0 - block % BLOCKS_X * BLOCK_X
+        down = height - y0 - block // BLOCKS_X * BLOCK_Y
+        if across < BLOCK_X or down < BLOCK_Y:
+            for k in range(WIDTH):
+                if k % BLOCK_X >= across or k // BLOCK_X >= down:
+                    state[at + k] = ZERO
+
+
+@inlined
+def prepare(projected, pairs, first, last, x0, y0, prepared):  # type: ignore[no-untyped-def]
+    """Prepare the splats ``pairs[first:last]`` of the tile at x0, y0."""
     for pair in range(first, last):
         i, at = pairs[pair], (pair - first) * PREPARED
         a = -HALF * LOG2_E * projected[i, CONIC_XX]
@@ -101,27 +128,57 @@ def prepare(projected, box, pairs, first, last, x0, y0, prepared, masks, lists, 
         prepared[at + AT_RED] = projected[i, RED]
         prepared[at + AT_GREEN] = projected[i, GREEN]
         prepared[at + AT_BLUE] = projected[i, BLUE]
-        masks[pair - first] = _touched(box, i, x0, y0)
-    # Tried and slower: appending each splat to the lists of its blocks, whose loops end at a
-    # different count every time. This has no branch.
-    for block in range(BLOCKS):
-        row, count = lists[block], 0
-        for n in range(last - first):
-            row[np.uint64(count)] = n * PREPARED
-            count += (masks[n] >> block) & 1
-        counts[block] = count
+        prepared[at + _AT_LEAST] = LOG2_MIN - k - _SURE
 
 
 @inlined
-def _touched(box, i, x0, y0):  # type: ignore[no-untyped-def]
-    """The blocks of the tile at x0, y0 that splat i's box touches, as bits of a number."""
-    left = np.int64(max(box[i, 0] - x0, 0)) // BLOCK_X
-    right = np.int64(min(box[i, 1] - x0, TILE_X) - 1) // BLOCK_X
-    top = np.int64(max(box[i, 2] - y0, 0)) // BLOCK_Y
-    bottom = np.int64(min(box[i, 3] - y0, TILE_Y) - 1) // BLOCK_Y
-    across = (np.int64(2) << right) - (np.int64(1) << left)
-    down = (np.int64(1) << BLOCKS_X * (bottom + 1)) - (np.int64(1) << BLOCKS_X * top)
-    return (across * _EVERY_ROW) & down
+def mark(prepared, count, masks):  # type: ignore[no-untyped-def]
+    """Write into ``masks`` (CHUNK,) which blocks each prepared splat reaches, as bits.
+
+    Sixteen blocks are looked at at once. The exponent is greatest, of all points of a block, at
+    the splat's center if that is inside, else on one of the two sides that face it; along a side
+    it is a parabola.
+    """
+    for n in range(count):
+        at = n * PREPARED
+        u, v = take(prepared, at + AT_U), take(prepared, at + AT_V)
+        a2, b, c2 = (
+            take(prepared, at + AT_2A),
+            take(prepared, at + AT_B),
+            take(prepared, at + AT_2C),
+        )
+        least, along, down = take(prepared, at + _AT_LEAST), -b / c2, -b / a2
+        left = _corners_x(u) - u
+        near_x = greater(left, smaller(left + _WIDE, ZERO))
+        bits = np.int64(0)
+        for part in range(BLOCKS // WIDTH):
+            top = _corners_y(v) + (np.float32(part * _PART_Y) - v)
+            near_y = greater(top, smaller(top + _HIGH, ZERO))
+            y = greater(top, smaller(top + _HIGH, near_x * along))
+            x = greater(left, smaller(left + _WIDE, near_y * down))
+            highest = greater(
+                near_x * (near_x * a2 + y * (b + b)) + y * (y * c2),
+                x * (x * a2 + near_y * (b + b)) + near_y * (near_y * c2),
+            )
+            bits |= bits_reached(highest, least + least) << (part * WIDTH)
+        masks[n] = bits
+
+
+@inlined
+def sort_into_lists(count, masks, lists, counts):  # type: ignore[no-untyped-def]
+    """The splats of each block, front to back, from the ``masks`` of ``count`` splats.
+
+    Writes ``lists`` (BLOCKS, CHUNK + WIDTH), their offsets among the prepared, filled up to a
+    multiple of GROUP with a splat seen nowhere, and ``counts`` (BLOCKS,), these multiples.
+    """
+    masks[count : -(-count // WIDTH) * WIDTH] = 0
+    for block in range(BLOCKS):
+        row, found = lists[block], 0
+        for first in range(0, count, WIDTH):
+            found = append_marked(row, found, masks, first, block, PREPARED)
+        for n in range(found, found + GROUP - 1):
+            row[n] = _NO_ONE
+        counts[block] = -(-found // GROUP) * GROUP
 
 
 @inlined
