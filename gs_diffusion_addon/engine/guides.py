@@ -153,10 +153,27 @@ def feather_map(view: View) -> Floats:
     """
     h, w = view.depth.shape
     width = FEATHER * (h * w) ** 0.5 / 512
-    inside = np.pad(view.mask & ~depth_edges(view.depth, view.camera.fl_x), 1)
+    out = np.zeros((h, w), np.float32)
+    if not view.mask.any():
+        return out
+    box = bounds(view.mask, 2)
+    depth, mask = view.depth[box], view.mask[box]
+    inside = np.pad(mask & ~depth_edges(depth, view.camera.fl_x), 1)
     distance = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
     soft = np.clip((distance - 1) / width, NEVER_ZERO, 1)
-    return np.where(view.mask, soft, 0).astype(np.float32)
+    out[box] = np.where(mask, soft, 0)
+    return out
+
+
+def bounds(mask: Mask, room: int) -> tuple[slice, slice]:
+    """The smallest box around ``mask``, which is not empty, and ``room`` pixels more where the
+    picture allows it.
+    """
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return (
+        slice(max(int(rows[0]) - room, 0), int(rows[-1]) + room + 1),
+        slice(max(int(columns[0]) - room, 0), int(columns[-1]) + room + 1),
+    )
 
 
 def eroded(mask: Mask, pixels: int) -> Mask:

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.orbit import plan_keys
@@ -15,7 +16,7 @@ from gs_diffusion_addon.engine.guides import View, depth_edges, feather_map
 from gs_diffusion_addon.engine.images import read_rgb, read_rgba, to_bytes, write_png
 from gs_diffusion_addon.engine.propagate import Painted, finish
 from gs_diffusion_addon.engine.propagate.pushpull import fill
-from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject
+from gs_diffusion_addon.engine.propagate.reproject import KeySet, crispened, reproject
 from tests.engine import synthetic
 
 
@@ -162,6 +163,44 @@ def test_feather_grows_from_the_silhouette():
     assert row[0] < 0.01
     assert row[len(row) // 2] == 1
     assert np.all(np.diff(row[:4]) >= 0)
+
+
+def test_feather_does_not_depend_on_the_room_around_the_model():
+    frame = synthetic.orbit([Ring(5, 9)], size=(160, 160))[4]
+    view, _, _ = synthetic.trace(frame.camera)
+    for mask in (view.mask, np.roll(view.mask, -60, 0)):  # the second one is cut by the border
+        depth = np.where(mask, np.float32(5), np.float32(1e10))
+        inside = np.pad(mask, 1)
+        distance = ndimage.distance_transform_edt(inside)[1:-1, 1:-1]
+        width = 6.0 * 160 / 512
+        expected = np.where(mask, np.clip((distance - 1) / width, 1e-3, 1), 0)
+        found = feather_map(View(view.camera, depth, view.normal))
+        assert np.array_equal(found, expected.astype(np.float32))
+
+
+def test_crispening_adds_a_twelfth_of_the_laplacian_inside_the_mask():
+    rng = np.random.default_rng(5)
+    color = rng.integers(0, 256, (21, 34, 3)).astype(np.uint8)
+    mask = rng.random((21, 34)) < 0.8
+    expected = color.astype(np.float64)
+    for y, x in np.argwhere(mask):
+        for j, i in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
+            if 0 <= j < 21 and 0 <= i < 34 and mask[j, i]:
+                expected[y, x] += (color[y, x] - color[j, i].astype(float)) / 12
+    difference = crispened(color, mask) - np.clip(expected, 0, 255)
+    assert np.abs(difference).max() <= 0.501
+    assert np.array_equal(crispened(color, mask)[~mask], color[~mask])
+
+
+def test_push_pull_fills_only_what_is_wanted():
+    rng = np.random.default_rng(6)
+    picture = rng.random((19, 30, 3)).astype(np.float32)
+    known, wanted = rng.random((2, 19, 30)) < 0.5
+    picture[~known] = np.nan
+    whole, part = fill(picture, known), fill(picture, known, wanted)
+    assert np.isfinite(whole).all()
+    assert np.array_equal(part[known | wanted], whole[known | wanted])
+    assert not part[~(known | wanted)].any()
 
 
 def test_push_pull_keeps_what_is_known_and_interpolates_the_rest():

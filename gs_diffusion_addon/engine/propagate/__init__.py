@@ -28,7 +28,7 @@ from ...core.events import Emit, Progress
 from ...core.run import Run, read_json, write_json
 from ...core.settings import Settings
 from .. import drift
-from ..guides import View, cameras, read_view
+from ..guides import View, bounds, cameras, read_view
 from ..images import read_rgb, read_rgba, to_bytes, write_png
 from ..parallel import in_order, thread_count
 from .pushpull import fill
@@ -141,19 +141,11 @@ def finish(painted: Painted, alpha: Bytes) -> Bytes:
     seen = alpha > 0
     if not seen.any():
         return out
-    box = _bounds(seen)
-    colors = to_bytes(fill(painted.color[box], painted.known[box]))
-    out[(*box, slice(0, 3))] = np.where(seen[box][..., None], colors, 0)
+    box = bounds(seen, 2)
+    shown = seen[box]
+    colors = to_bytes(fill(painted.color[box], painted.known[box], shown))
+    np.multiply(colors, shown[..., None], out=out[(*box, slice(0, 3))])
     return out
-
-
-def _bounds(mask: Mask) -> tuple[slice, slice]:
-    """The smallest box around ``mask``, two pixels wider where the picture allows it."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    return (
-        slice(max(int(rows[0]) - 2, 0), int(rows[-1]) + 3),
-        slice(max(int(columns[0]) - 2, 0), int(columns[-1]) + 3),
-    )
 
 
 class _Notes:

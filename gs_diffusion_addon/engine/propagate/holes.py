@@ -19,7 +19,7 @@ from scipy import ndimage
 from ...core.dataset import Frame
 from ...core.run import Run
 from ...core.settings import Settings
-from ..guides import View, cropped, interior, read_view, thinned
+from ..guides import View, bounds, cropped, interior, read_view, thinned
 from ..images import to_bytes
 from ..parallel import in_order, thread_count
 from . import guidance, kernel, pushpull
@@ -33,6 +33,7 @@ WORTH = 20  # such pixels, thicker than one, that make a hole worth filling
 MOST = 8  # pictures to fill holes in
 RIM = 2  # pixels around what was filled that belong to the picture, so that samples find neighbors
 RIM_SHARE = np.float32(1e-3)
+ROOM = RADIUS + 2  # pixels around the model's box that decide nothing but are looked at
 EFFORT = Effort(votes=4, passes=2, levels=3, window=48)
 
 Floats = npt.NDArray[np.float32]
@@ -71,13 +72,12 @@ def filled(
     blank = [view.mask & (painted(view, keys, taps=1).label < 0) for view in views]
     extent = guidance.extent(views)
     pictures: list[tuple[View, Bytes, Floats]] = []
-    spent: set[int] = set()
+    worth = np.array([_worth(b) for b in blank])
     while len(pictures) < MOST:
-        scores = [0 if k in spent else _worth(b) for k, b in enumerate(blank)]
-        best = int(np.argmax(scores))
-        if scores[best] < WORTH:
+        best = int(np.argmax(worth))
+        if worth[best] < WORTH:
             break
-        spent.add(best)
+        worth[best] = 0  # once painted or given up, never again
         view, colors = look(scanned[best]), unstyled(scanned[best])
         made = _fill(view, _with(keys, pictures), colors, extent)
         if made is None:
@@ -85,8 +85,9 @@ def filled(
         pictures.append((view, *made))
         fresh = kernel.Pictures.of([view], made[0][None])
         for k, seen in enumerate(views):
-            if blank[k].any():
+            if worth[k]:
                 blank[k] &= ~_shown(seen, blank[k], fresh, made[1][None])
+                worth[k] = _worth(blank[k])
     return _with(keys, pictures)
 
 
@@ -99,8 +100,13 @@ def _with(keys: KeySet, pictures: Sequence[tuple[View, Bytes, Floats]]) -> KeySe
 
 
 def _worth(blank: Mask) -> int:
-    """How many pixels of a hole are not slivers."""
-    return int(ndimage.binary_opening(blank, np.ones((2, 2), bool)).sum()) if blank.any() else 0
+    """How many pixels of a hole are not slivers, but lie in 2 x 2 of it."""
+    square = blank[1:, 1:] & blank[1:, :-1] & blank[:-1, 1:] & blank[:-1, :-1]
+    solid = np.zeros_like(blank)
+    for rows in (slice(1, None), slice(None, -1)):
+        for columns in (slice(1, None), slice(None, -1)):
+            solid[rows, columns] |= square
+    return int(solid.sum())
 
 
 def _shown(view: View, blank: Mask, pictures: kernel.Pictures, weight: Floats) -> Mask:
@@ -119,8 +125,7 @@ def _fill(
     """
     canvas = painted(view, keys)
     known = canvas.label >= 0
-    blank = _thick(view.mask & ~known)
-    usable = interior(View(view.camera, np.where(known, view.depth, 1e10), view.normal), RADIUS)
+    blank, usable = _parts(view, known)
     if not blank.any() or int(usable.sum()) < max(int(blank.sum()) // 4, 200):
         return None
     box = _around(blank, usable)
@@ -138,6 +143,17 @@ def _fill(
     near = ndimage.binary_dilation(blank, iterations=RIM) & known
     weight = np.where(blank & (facing(view) > 0), 1, np.where(near, RIM_SHARE, 0))
     return crispened(picture, solid(view) & (blank | near)), weight.astype(np.float32)
+
+
+def _parts(view: View, known: Mask) -> tuple[Mask, Mask]:
+    """(h, w) each: the holes worth filling, and the pixels whose patches may be taken."""
+    blank, usable = np.zeros_like(known), np.zeros_like(known)
+    box = bounds(view.mask, ROOM)
+    part, seen = cropped(view, box), known[box]
+    blank[box] = _thick(part.mask & ~seen)
+    shown = np.where(seen, part.depth, np.float32(1e10))
+    usable[box] = interior(View(part.camera, shown, part.normal), RADIUS)
+    return blank, usable
 
 
 def _thick(blank: Mask) -> Mask:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from ...core.dataset import Frame
 from ...core.errors import InputError
@@ -114,21 +115,25 @@ def crispened(color: Bytes, mask: Mask) -> Bytes:
     axis, so its amplitude is restored to first order by adding (2 - 2 cos w) / 12 of the picture:
     a twelfth of its negative Laplacian. Pixels off ``mask`` are left alone and are no neighbors.
     """
-    picture = color.astype(np.float32)
-    out = picture.copy()
-    for axis in (0, 1):
-        difference = np.diff(picture, axis=axis)
-        both = np.logical_and(*(np.take(mask, r, axis) for r in _pairs(mask.shape[axis])))
-        difference *= both[..., None] * np.float32(CRISP)
-        low, high = [slice(None)] * 2, [slice(None)] * 2
-        low[axis], high[axis] = slice(None, -1), slice(1, None)
-        out[tuple(low)] -= difference
-        out[tuple(high)] += difference
-    return np.clip(out + 0.5, 0, 255).astype(np.uint8)
+    return _crispened(color, mask)
 
 
-def _pairs(length: int) -> tuple[range, range]:
-    return range(length - 1), range(1, length)
+@njit(nogil=True, cache=True)
+def _crispened(color: Bytes, mask: Mask) -> Bytes:
+    h, w = mask.shape
+    out = color.copy()
+    for y in range(h):
+        for x in range(w):
+            if not mask[y, x]:
+                continue
+            for c in range(3):
+                own = np.float32(color[y, x, c])
+                value = own
+                for j, i in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
+                    if 0 <= j < h and 0 <= i < w and mask[j, i]:
+                        value += (own - np.float32(color[j, i, c])) * np.float32(CRISP)
+                out[y, x, c] = np.uint8(min(max(value + np.float32(0.5), 0), 255))
+    return out
 
 
 def reproject(target: View, keys: KeySet) -> tuple[Floats, kernel.Labels]:
