@@ -101,7 +101,12 @@ print(json.dumps(out))
 def _torch_facts(python: str) -> dict[str, str | bool]:
     try:
         done = subprocess.run(
-            [python, "-c", TORCH_PROBE], capture_output=True, text=True, timeout=300, check=True
+            [python, "-c", TORCH_PROBE],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+            env=interpreters.safe_environment(),
         )
         facts: dict[str, str | bool] = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):

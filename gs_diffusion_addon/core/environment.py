@@ -79,7 +79,8 @@ def ensure(
     done.
 
     Does nothing when the same steps are already done with the same Python; returns the
-    environment's Python. Raises MissingError with the step that failed and pip's last line.
+    environment's Python. Raises InputError for a folder with anything else in it, which making an
+    environment would delete; MissingError with the step that failed and pip's last line.
     """
     wanted = _fingerprint(steps, torch)
     stamp = folder / STAMP
@@ -91,6 +92,10 @@ def ensure(
         return python_in(folder)
     stamp.unlink(missing_ok=True)
     if not _works(python_in(folder)):
+        if folder.exists() and not (folder / "pyvenv.cfg").is_file() and any(folder.iterdir()):
+            raise InputError(
+                f"{folder} is not empty and no virtual environment; name an empty or new folder."
+            )
         say(f"Making the virtual environment {folder.name}")
         try:
             venv.create(folder, with_pip=True, clear=folder.exists(), symlinks=os.name != "nt")
@@ -126,7 +131,7 @@ def add(
 
 
 def remove(folder: Path) -> None:
-    """Delete an environment that :func:`ensure` made, or what a stopped one left.
+    """Delete a virtual environment, finished or not.
 
     Raises InputError for any other folder, MissingError when files cannot be deleted.
     """

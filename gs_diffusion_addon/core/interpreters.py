@@ -46,6 +46,13 @@ WORKER_NEEDS = (
 )
 
 
+def safe_environment() -> dict[str, str]:
+    """For ``python -c``: without this it would import what lies in the current folder, which may
+    be a stranger's.
+    """
+    return {**os.environ, "PYTHONSAFEPATH": "1"}
+
+
 @functools.cache
 def versions_of(python: str) -> dict[str, str]:
     """Versions of the packages that matter in a Python, without importing them; empty if it cannot
@@ -53,7 +60,12 @@ def versions_of(python: str) -> dict[str, str]:
     """
     try:
         done = subprocess.run(
-            [python, "-c", PROBE], capture_output=True, text=True, timeout=60, check=True
+            [python, "-c", PROBE],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env=safe_environment(),
         )
         found: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from gs_diffusion_addon.core import environment, interpreters
-from gs_diffusion_addon.core.errors import MissingError
+from gs_diffusion_addon.core.errors import InputError, MissingError
 from gs_diffusion_addon.core.settings import Settings
 
 
@@ -39,6 +39,13 @@ def test_a_failing_install_is_a_sentence_and_leaves_no_stamp(tmp_path):
     assert not (tmp_path / "e" / environment.STAMP).exists()
 
 
+def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match="not empty"):
+        environment.ensure(tmp_path, [], lambda text: None)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
 def test_a_second_run_does_nothing(tmp_path):
     said = []
     for _ in range(2):
@@ -55,3 +62,11 @@ def test_a_named_worker_python_that_lacks_packages_is_named(monkeypatch):
 def test_a_named_blender_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MissingError, match="no-blender"):
         interpreters.blender_program(Settings(blender=str(tmp_path / "no-blender")))
+
+
+def test_asking_a_python_runs_nothing_of_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "platform.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    interpreters.versions_of.cache_clear()
+    assert "numpy" in interpreters.versions_of(sys.executable)
+    assert not (tmp_path / "ran").exists()
