@@ -63,8 +63,10 @@ class Supervisor:
         if fresh:
             require_startable(from_json(dict(changes)))
         prepare_folder(self.root)
+        ours = False
         try:
             with locked(self.root):
+                ours = True
                 remove_temporaries(self.root)
                 manifest = self._open(changes)
                 settings = run_settings(manifest)
@@ -77,7 +79,8 @@ class Supervisor:
                 ]
                 self._work(manifest, settings, todo)
         except InputError:
-            if fresh:
+            # Without the lock the folder is another process's, which may have begun just now.
+            if fresh and ours:
                 forget_empty_run(self.root)
             raise
 
@@ -125,6 +128,9 @@ class Supervisor:
                     f"add --redo to do it anew (the old results are moved to superseded/)."
                 )
             manifest["resolved"].pop(name, None)
+            if name in ("main_folder", "main_frames"):
+                for counted in ("views", "rings"):  # out of that folder's frames
+                    manifest["resolved"].pop(counted, None)
         manifest["settings"] = to_json(new)
 
     def _require_earlier(self, manifest: dict[str, Any], name: str, iteration: int) -> None:

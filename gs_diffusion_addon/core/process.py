@@ -179,7 +179,8 @@ def end_tree(child: subprocess.Popen[bytes]) -> None:
 def _signal(child: subprocess.Popen[bytes], polite: bool) -> None:
     if os.name == "nt":
         if polite:
-            child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
+            with suppress(OSError):  # a process without a console cannot send it
+                child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
         elif child.poll() is None:
             subprocess.run(
                 ["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True, check=False

@@ -7,6 +7,7 @@ The old picture goes to superseded/. What is made of the keyframes is stale afte
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -42,7 +43,7 @@ def run(root: Path, key: int, iteration: int, seed: int, sink: Sink, stop: threa
             raise error_for_exit_code(ended.code, ended.message or crash)
         old = root / "superseded" / time.strftime("%Y%m%d-%H%M%S") / folder.key(key).name
         old.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(folder.key(key), old)
+        shutil.copy2(folder.key(key), old)  # a copy: at no moment is there no keyframe
         os.replace(fresh, folder.key(key))
     return folder.key(key)
 

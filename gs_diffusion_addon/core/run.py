@@ -232,9 +232,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write readable JSON atomically; NaN and infinity are refused, since other readers refuse
-    them.
-    """
+    """Write readable JSON atomically; NaN and infinity, which other readers refuse, are refused."""
     write_text(path, json.dumps(data, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -264,11 +262,10 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 def locked(root: Path) -> Iterator[None]:
     """Hold the run folder for this process; raises InputError if another one works in it.
 
-    An operating-system lock, so it is gone when its owner is, however that died. The file tells who
-    it is.
+    An operating-system lock, so it is gone when its owner is. The file tells who that is.
     """
     with open(root / ".lock", "a+", encoding="utf-8") as file:
-        if not _take(file):
+        if not _take_soon(file):
             file.seek(0)
             owner = file.read().strip() or "another process"
             raise InputError(
@@ -279,6 +276,15 @@ def locked(root: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {platform.node()} since {since}\n")
         file.flush()
         yield
+
+
+def _take_soon(file: IO[str]) -> bool:
+    """Take the lock; with a moment's patience, since :func:`in_use` holds it while it looks."""
+    for _ in range(5):
+        if _take(file):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def _take(file: IO[str]) -> bool:
@@ -306,14 +312,11 @@ def _take(file: IO[str]) -> bool:
 
 def in_use(root: Path) -> bool:
     """Whether some process holds the run folder right now."""
-    path = root / ".lock"
-    if not path.exists():
-        return False
     try:
-        with open(path, "a+", encoding="utf-8") as file:
+        with open(root / ".lock", "r+", encoding="utf-8") as file:
             return not _take(file)
     except (OSError, StageError):
-        return False  # a folder that cannot be written or locked: nobody works in it
+        return False  # no lock, or one that cannot be written or taken: nobody works there
 
 
 # --- run.json ----------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ instant-ngp's often do, are used without those frames as long as most are there.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from . import json_text
 from .dataset import Frame, SizeOf, read_transforms
 from .errors import InputError
 
@@ -137,7 +137,7 @@ def _transforms(folder: Path) -> Path:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json_text.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}.") from None
     if not isinstance(data, dict) or not isinstance(data.get("frames"), list):

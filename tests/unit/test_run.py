@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -122,3 +123,25 @@ def test_a_torn_event_line_spoils_nothing_after_it(tmp_path):
     pipeline.append_event(path, {"event": "b"})
     lines = path.read_text().splitlines()
     assert json.loads(lines[0])["event"] == "a" and json.loads(lines[2])["event"] == "b"
+
+
+def test_a_second_start_of_a_new_run_deletes_nothing_of_the_first(tmp_path):
+    model = tmp_path / "model.obj"
+    model.write_text("v 0 0 0\n")
+    root = tmp_path / "run"
+    (root / "logs").mkdir(parents=True)
+    (root / "logs" / "0-turntable.log").write_text("of the first")
+    with run.locked(root):  # the first has the lock and has not written run.json yet
+        second = pipeline.Supervisor(root, lambda event: None)
+        with pytest.raises(InputError, match="in use"):
+            second.run({"model": str(model)})
+        assert (root / ".lock").exists()
+        assert (root / "logs" / "0-turntable.log").read_text() == "of the first"
+
+
+def test_somebody_looking_whether_a_run_is_in_use_keeps_nobody_out(tmp_path):
+    looker = (tmp_path / ".lock").open("a+")
+    assert run._take(looker)
+    threading.Timer(0.05, looker.close).start()
+    with run.locked(tmp_path):
+        pass

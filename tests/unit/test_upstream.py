@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from gs_diffusion_addon.core import arguments, upstream, upstream_options
+from gs_diffusion_addon.core import arguments, folder, pipeline, upstream, upstream_options
 from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.run import new_manifest
+from gs_diffusion_addon.core.settings import from_json
 
 
 def write(folder, count=10, name="./images/{:04d}", there=None, **more):
@@ -103,3 +106,21 @@ def test_the_originals_options_are_understood(tmp_path):
     assert found == {"main_frames": 9, "keys": 3}
     found, _ = translated("--batch_size", "8", "--keys", "5")
     assert found == {}
+
+
+def test_cameras_nested_too_deeply_are_a_sentence(tmp_path):
+    (tmp_path / "transforms.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="nested too deeply"):
+        upstream.find(tmp_path)
+
+
+def test_another_number_of_frames_is_counted_anew(tmp_path):
+    given = {"main_folder": str(write(tmp_path / "main", 12))}
+    manifest = new_manifest(from_json(given), "0")
+    manifest["resolved"] = {"views": 12, "rings": "none", "trainer": "builtin"}
+    supervisor = pipeline.Supervisor(tmp_path / "run", lambda event: None, redo=True)
+    supervisor._change(manifest, {"main_frames": 9})
+    assert manifest["resolved"] == {"trainer": "builtin"}
+    fixed = from_json({**manifest["settings"], "compare_independent": "no"})
+    fixed = dataclasses.replace(fixed, stylizer="preview", propagator="none", trainer="builtin")
+    assert folder.resolve(fixed, manifest["resolved"])["views"] == 9
