@@ -31,14 +31,10 @@ def bootstrap() -> None:
 
 def arguments() -> list[str]:
     """Our part of the command line: what stands after ``--`` in Blender, everything elsewhere."""
-    import os
-
-    program = Path(sys.argv[0]).stem.lower()
-    if "--" in sys.argv and (program.startswith("blender") or "-P" in sys.argv):
-        return sys.argv[sys.argv.index("--") + 1 :]
-    if os.path.basename(sys.argv[0]).startswith("blender"):
-        return []
-    return sys.argv[1:]
+    blender = Path(sys.argv[0]).stem.lower().startswith("blender") or "-P" in sys.argv
+    if not blender:
+        return sys.argv[1:]
+    return sys.argv[sys.argv.index("--") + 1 :] if "--" in sys.argv else []
 
 
 def main() -> int:

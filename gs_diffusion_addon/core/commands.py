@@ -38,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
     """Do the command ``argv``; returns the exit code. Users see sentences, never a traceback."""
     if argv and argv[0] == splat_commands.CHILD:
         return _child("splat", 0, lambda: splat_commands.child(argv[1:]))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a path that Windows' code page lacks ends no command
+            stream.reconfigure(errors="backslashreplace")
     try:
         parsed = arguments.build().parse_args(upstream_options.normalized(list(argv)))
         command: Callable[[argparse.Namespace], int] = COMMANDS[parsed.command]

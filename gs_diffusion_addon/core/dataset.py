@@ -193,6 +193,7 @@ def split_frames(
         wanted = max(1, round(len(members) * test_share)) if test_share > 0 else 0
         if ring == 0 and test_share > 0:
             wanted = max(wanted, min(8, len(members) // 3))
+        wanted = min(wanted, len(members) - (ring == ring_of[0]))  # the first ring keeps one view
         phase = rng.random()
         test += [int(members[int((k + phase) * len(members) / wanted)]) for k in range(wanted)]
     rest = np.setdiff1d(np.arange(len(ring_of)), test)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import GsdError
-from .orbit import plan_keys
+from .orbit import plan_keys, split_pages
 from .run import run_settings
 from .settings import Settings, all_rings
 from .values import parse_size
@@ -59,14 +59,16 @@ def _rest(settings: Settings) -> int:
 def _seconds(settings: Settings, frames: int, share: float) -> dict[str, float]:
     engines = {"cycles": 0.3 + 0.18 * settings.samples, "eevee": 2.0, "workbench": 0.4}
     beauty = engines[settings.engine] + (2.0 if settings.denoise else 0.0)
-    keys = len(plan_keys(settings))
-    restyled = keys
-    if settings.compare_independent != "no" and settings.stylizer == "preview":
-        restyled += settings.views
-    page_seconds = 0.5 if settings.stylizer == "preview" else 25.0
+    keys = plan_keys(settings)
+    if settings.stylizer == "preview":
+        compared = settings.views if settings.compare_independent != "no" else 0
+        restyle = 0.5 * (len(keys) + compared) * max(share, 0.1)
+    else:
+        pages = len(split_pages(keys, settings.sides))
+        restyle = 25.0 * pages * max((settings.page_size / 1536) ** 2, 0.1)
     return {
         "turntable": 6.0 + frames * share * (beauty + 0.5),
-        "stylize": 4.0 + restyled * page_seconds * max(share, 0.1),
+        "stylize": 4.0 + restyle,
         "propagate": 3.0 + frames * share * 0.12,
         "dataset": 1.5 + frames * share * 0.05,
         "train": 5.0 + settings.train_steps * 0.06 * (0.2 + 0.8 * share),

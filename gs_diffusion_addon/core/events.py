@@ -96,7 +96,8 @@ def parse_line(line: str) -> Iterator[Event | str]:
 class Progress:
     """Counts finished units of a stage and reports them with the time still needed.
 
-    ``tick`` emits at most ten times a second, and always for the last unit.
+    ``tick`` emits at most ten times a second, but always for the last unit and when it is given
+    ``fields``.
     """
 
     def __init__(self, emit: Emit, total: int, unit: str, done: int = 0) -> None:

@@ -19,8 +19,8 @@ from .values import Ring, parse_frames
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One view of the turntable: its frame number, ring and pose (4, 4), camera-to-world, OpenGL
-    axes.
+    """One view of the turntable: frame number, ring, azimuth and elevation in degrees, and pose
+    (4, 4), camera-to-world, OpenGL axes.
     """
 
     frame: int
@@ -37,8 +37,8 @@ def turntable(
     degrees.
 
     Azimuth 0 is the front view (-Y, Blender's), angles run counterclockwise seen from above, and a
-    ring is closed: its last view is one step before its first. Further rings start half a step
-    later each, so that views of neighboring rings interleave.
+    ring is closed: its last view is one step before its first. Every other ring starts half a
+    step later, so that views of neighboring rings interleave.
     """
     views: list[View] = []
     for number, ring in enumerate(rings):

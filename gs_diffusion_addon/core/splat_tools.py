@@ -170,10 +170,10 @@ def request(folder: Path, what: str) -> str:
 
     Raises InputError when no training of the folder is under way.
     """
-    places = sorted(p for p in (folder / "checkpoints").glob("*") if p.is_dir())
+    places = [p for p in (folder / "checkpoints").glob("*") if p.is_dir()]
     if not places:
         raise InputError(f"No training is under way in {folder}: it has no checkpoints.")
-    place = places[-1]
+    place = max(places, key=lambda p: (len(p.name), p.name))  # iter10 comes after iter9
     if what == "resume":
         (place / "pause").unlink(missing_ok=True)
         return "The training goes on."

@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import json_text
 from .arguments import PROGRAMS
 from .digests import digest
 from .errors import InputError
@@ -111,10 +112,10 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 def _load(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-        data = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+        data = json_text.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(f"The sweep file {path} does not exist.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"The sweep file {path} cannot be read: {error}.") from None
     if not isinstance(data, dict):
         raise InputError(f"{path} is no sweep file: it must hold a table of {', '.join(PARTS)}.")

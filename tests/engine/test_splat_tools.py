@@ -221,3 +221,10 @@ def test_the_documented_example_runs(nerf, tmp_path, monkeypatch, capsys):
     exec(compile(code.replace("train_steps=300", small), "trainer-api.md", "exec"), {})
     assert "torch.Size([3, 40, 48]) torch.Size([40, 48])" in capsys.readouterr().out
     assert read_splats(tmp_path / "model.ply").count > 0
+
+
+def test_requests_go_to_the_last_iteration_also_after_the_ninth(tmp_path):
+    for k in (1, 9, 10):
+        (tmp_path / "checkpoints" / f"iter{k}").mkdir(parents=True)
+    splat_tools.request(tmp_path, "pause")
+    assert (tmp_path / "checkpoints" / "iter10" / "pause").exists()

@@ -95,3 +95,10 @@ def test_keys_are_evenly_spread_around_the_closed_ring(count, keys, first):
     assert len(set(frames)) == min(keys, count)
     gaps = np.diff([*frames, frames[0] + count])
     assert frames[0] == first and gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize("shares", [(0.05, 0, 0.95), (0.01, 0.01, 0.98), (0.01, 0.99, 0)])
+def test_there_is_always_a_view_to_train_with(shares):
+    train, val, test = split_frames([0] * 8 + [1], shares, 0)
+    assert train
+    assert sorted([*train, *val, *test]) == list(range(9))

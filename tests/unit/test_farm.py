@@ -288,3 +288,11 @@ def test_the_flamenco_job_type_can_use_the_workers_blender():
 )
 def test_the_flamenco_job_type_says_what_is_missing(settings, says):
     assert says in flamenco(**settings)["error"]
+
+
+@pytest.mark.parametrize("name", ["deep.json", "deep.toml"])
+def test_a_sweep_file_nested_too_deeply_is_a_sentence(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(("a = " if name.endswith("toml") else "") + "[" * 100_000)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_sweep(path)
