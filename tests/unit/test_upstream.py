@@ -8,8 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from gs_diffusion_addon.core import arguments, folder, pipeline, upstream, upstream_options
+from gs_diffusion_addon.core import arguments, pipeline, upstream, upstream_options
 from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.folder import resolve
 from gs_diffusion_addon.core.run import new_manifest
 from gs_diffusion_addon.core.settings import from_json
 
@@ -123,4 +124,4 @@ def test_another_number_of_frames_is_counted_anew(tmp_path):
     assert manifest["resolved"] == {"trainer": "builtin"}
     fixed = from_json({**manifest["settings"], "compare_independent": "no"})
     fixed = dataclasses.replace(fixed, stylizer="preview", propagator="none", trainer="builtin")
-    assert folder.resolve(fixed, manifest["resolved"])["views"] == 9
+    assert resolve(fixed, manifest["resolved"])["views"] == 9
