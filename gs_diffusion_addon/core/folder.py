@@ -124,12 +124,7 @@ def status(root: Path) -> list[StageState]:
         record = manifest["stages"].get(stages.record_name(name, k))
         state = "waiting" if record is None else str(record["state"])
         if record is not None:
-            key = {
-                "settings": stages.settings_digest(name, k, settings),
-                "inputs": stages.inputs_digest(name, Run(root, k), settings),
-            }
-            if stages.source_gone(name, Run(root, k), settings):
-                key["inputs"] = record["key"]["inputs"]
+            key = stages.stage_key(name, Run(root, k), settings, record)
             state = state if record["key"] == key else "stale"
             kept = stages.BY_NAME[name].kept(Run(root, k))
             if state == "done" and made.lost(stages.record_name(name, k), kept):

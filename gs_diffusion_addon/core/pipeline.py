@@ -172,13 +172,8 @@ class Supervisor:
     ) -> None:
         run, stage = Run(self.root, iteration), stages.BY_NAME[name]
         label = {"stage": name, "iteration": iteration}
-        key = {
-            "settings": stages.settings_digest(name, iteration, settings),
-            "inputs": stages.inputs_digest(name, run, settings),
-        }
         record = manifest["stages"].get(stages.record_name(name, iteration))
-        if record is not None and stages.source_gone(name, run, settings):
-            key["inputs"] = record["key"]["inputs"]
+        key = stages.stage_key(name, run, settings, record)
         if record is not None and record["key"] != key:
             self._supersede(manifest, run, name, record, key)
             record = None
@@ -189,6 +184,7 @@ class Supervisor:
             self._move_aside([run.result])
         started = time.time()
         record = {"key": key, "state": "running", "seconds": (record or {}).get("seconds", 0.0)}
+        record["values"] = stages.settings_of(name, iteration, settings)
         record["started"] = round(started, 3)
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)

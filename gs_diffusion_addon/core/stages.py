@@ -7,14 +7,15 @@ the package; each runs in a child process of the right interpreter.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import upstream
 from .digests import digest, file_digest
 from .run import Run
-from .settings import Settings, at_iteration, stage_values
+from .settings import Scalar, Settings, at_iteration, stage_values
 
 
 @dataclass(frozen=True)
@@ -200,10 +201,47 @@ def stage_settings(stage: str, iteration: int, settings: Settings) -> Settings:
     return at_iteration(settings, iteration) if stage in SCHEDULED else settings
 
 
+def settings_of(stage: str, iteration: int, settings: Settings) -> dict[str, Scalar]:
+    """The settings a stage depends on in an iteration, by name."""
+    return stage_values(stage_settings(stage, iteration, settings), stage)
+
+
 def settings_digest(stage: str, iteration: int, settings: Settings) -> str:
     """Hash of the settings a stage depends on in an iteration."""
-    values = stage_values(stage_settings(stage, iteration, settings), stage)
-    return digest([json.dumps(values, sort_keys=True)])
+    return digest([json.dumps(settings_of(stage, iteration, settings), sort_keys=True)])
+
+
+def stage_key(
+    stage: str, run: Run, settings: Settings, record: Mapping[str, Any] | None = None
+) -> dict[str, str]:
+    """What makes a stage stale when it changes: hashes of its settings and of its input files.
+
+    Of a finished stage, ``record`` is its entry in run.json. A setting that this version has and
+    the one that did the stage had not is no change, since a new setting's default is what was done
+    before; neither is a source outside the run folder that is gone.
+    """
+    key = {
+        "settings": settings_digest(stage, run.iteration, settings),
+        "inputs": inputs_digest(stage, run, settings),
+    }
+    if record is None:
+        return key
+    past = record.get("values")
+    if isinstance(past, dict) and not changed_values(stage, run.iteration, settings, past):
+        key["settings"] = record["key"]["settings"]
+    if source_gone(stage, run, settings):
+        key["inputs"] = record["key"]["inputs"]
+    return key
+
+
+def changed_values(
+    stage: str, iteration: int, settings: Settings, made_with: Mapping[str, Any]
+) -> list[str]:
+    """Names of settings that are not what the stage was done with; those it did not know had their
+    default.
+    """
+    now, default = settings_of(stage, iteration, settings), Settings()
+    return [n for n, value in now.items() if made_with.get(n, getattr(default, n)) != value]
 
 
 def source_gone(stage: str, run: Run, settings: Settings) -> bool:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -113,6 +114,17 @@ def test_an_edited_key_makes_propagate_stale_and_nothing_else(tmp_path):
     run.write_text(r.key(8), "repainted")
     after = {n: stages.inputs_digest(n, r, Settings()) for n in stages.NAMES}
     assert [n for n in stages.NAMES if before[n] != after[n]] == ["propagate"]
+
+
+def test_a_setting_that_a_later_version_brought_makes_nothing_stale(tmp_path):
+    r, settings = Run(tmp_path), Settings(prompt="x", strength=0.5)
+    done = {"key": {"settings": "of an earlier version", "inputs": "gone"}, "values": {}}
+    done["values"] = stages.settings_of("stylize", 1, settings)
+    del done["values"]["view_prompts"]
+    assert stages.stage_key("stylize", r, settings, done)["settings"] == "of an earlier version"
+    for changed in (Settings(prompt="y", strength=0.5), replace(settings, view_prompts=True)):
+        assert stages.stage_key("stylize", r, changed, done)["settings"] != "of an earlier version"
+    assert stages.changed_values("stylize", 1, Settings(prompt="x"), done["values"]) == ["strength"]
 
 
 def test_a_torn_event_line_spoils_nothing_after_it(tmp_path):
