@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.sparse as sparse
+from scipy import ndimage
 from scipy.sparse.linalg import spsolve
 
 from gs_diffusion_addon.core.orbit import plan_keys
@@ -12,7 +17,8 @@ from gs_diffusion_addon.core.settings import Ring
 from gs_diffusion_addon.engine import propagate
 from gs_diffusion_addon.engine.guides import interior
 from gs_diffusion_addon.engine.images import read_rgba, to_bytes, write_png
-from gs_diffusion_addon.engine.propagate import blend, guidance, patchmatch
+from gs_diffusion_addon.engine.measures import warp_error
+from gs_diffusion_addon.engine.propagate import blend, chains, guidance, patchmatch, rows
 from gs_diffusion_addon.engine.propagate.synthesis import (
     AREA,
     RADIUS,
@@ -152,15 +158,93 @@ def test_patchmatch_paints_what_it_should(tmp_path, start, blending):
         assert np.abs(out[seen][:, :3].astype(int) - truth[seen][:, :3]).mean() < 16
 
 
-def test_patchmatch_does_not_depend_on_threads(tmp_path):
+def test_patchmatch_does_not_depend_on_threads_or_on_being_resumed(tmp_path):
     pictures = []
-    for threads in (1, 2):
+    for threads in (1, 3):
         run, settings, _ = keyed(
             tmp_path / str(threads), propagator="patchmatch", threads=threads, rings="none"
         )
         propagate.run_stage(run, settings, lambda event, **fields: None)
         pictures.append([run.stylized_frame(k).read_bytes() for k in range(8)])
-    assert pictures[0] == pictures[1]
+    run.stylized_frame(5).unlink()
+    propagate.run_stage(run, settings, lambda event, **fields: None)
+    pictures.append([run.stylized_frame(k).read_bytes() for k in range(8)])
+    assert pictures[0] == pictures[1] == pictures[2]
+
+
+@pytest.mark.parametrize("keys", [[2], [0, 3], [1, 4, 6]])
+def test_chains_reach_every_frame_from_both_sides(keys):
+    frames = synthetic.orbit([Ring(10, 8)])
+    places = rows.places(keys, frames)
+    planned, of_frame = patchmatch.plan(places)
+    assert set(of_frame) == set(range(8))
+    for number, pair in of_frame.items():
+        made = [planned[k] for k in pair]
+        if number in keys:
+            assert {c.key for c in made} == {number}
+            continue
+        assert [c.key for c in made] == [places[number].left.frame, places[number].right.frame]
+        assert all(number in c.steps for c in made)
+    for chain in planned:
+        line = [chain.key, *chain.steps]
+        gaps = {(b - a) % 8 for a, b in itertools.pairwise(line)}
+        assert gaps in (set(), {1}, {7})  # step by step in one direction
+
+
+def test_the_last_picture_guides_and_frames_flicker_less(tmp_path, monkeypatch):
+    """Of keys with grain of their own, neighbors are more alike than frames made one by one."""
+    rng = np.random.default_rng(4)
+    run, settings, frames = keyed(
+        tmp_path,
+        patch_start="plain",
+        blending="crossfade",
+        rings="none",
+        views=24,
+        keys=4,
+        threads=1,
+    )
+    for k in plan_keys(settings):
+        grain = ndimage.gaussian_filter(rng.normal(0, 90, (80, 80, 3)), (1, 1, 0))
+        write_png(run.key(k), np.clip(128 + grain, 0, 255).astype(np.uint8))
+    views = {f.frame: synthetic.trace(f.camera)[0] for f in frames}
+    found = {}
+    for weight in (0.0, guidance.LAST):
+        monkeypatch.setattr(guidance, "LAST", weight)
+        patches = patchmatch.Patches.of(run, settings, frames, lambda f: views[f.frame])
+        made = [patches.picture(k) for k in range(7)]
+        inside = [interior(views[k], 3) for k in range(7)]
+        pairs = [(views[k], views[k + 1], *inside[k : k + 2], *made[k : k + 2]) for k in range(6)]
+        found[weight] = np.mean([warp_error(*pair) for pair in pairs])
+    assert found[guidance.LAST] < 0.6 * found[0.0]
+
+
+def test_a_picture_is_moved_by_the_exact_motion():
+    a, b = synthetic.orbit([Ring(10, 36)], size=(96, 96))[:2]
+    (one, colors, _), (other, truth, _) = synthetic.trace(a.camera), synthetic.trace(b.camera)
+    whole = slice(0, 96), slice(0, 96)
+    piece = patchmatch.Piece(one, whole, one.mask, to_bytes(colors), np.zeros((96, 96), np.float32))
+    found = patchmatch.moved(other, piece)
+    assert not found[~other.mask].any()
+    assert np.abs(found - 255 * truth)[interior(other, 3)].mean() < 3
+
+
+def test_chains_are_made_once_by_many_threads_and_their_errors_reach_everybody():
+    made, gate = [], threading.Barrier(4)
+
+    def make(number):
+        made.append(number)
+        if number < 4:
+            gate.wait(20)  # passes only if four threads make one each at once
+        if number == 5:
+            raise ValueError("broken")
+        return number * 10
+
+    shared = chains.Chains(make, 6, 4)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(shared.get, [0, 0, 0, 0, 1, 2, 3, 3])) == [0, 0, 0, 0, 10, 20, 30, 30]
+        failures = [pool.submit(shared.get, 5).exception() for _ in range(2)]
+    assert [str(f) for f in failures] == ["broken", "broken"]
+    assert sorted(set(made)) == sorted(made)
 
 
 def test_correspondence_is_the_exact_motion():

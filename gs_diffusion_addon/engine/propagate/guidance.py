@@ -14,7 +14,7 @@ from ..images import BLACK, over, read_rgba, to_bytes
 from .synthesis import stack
 
 WEIGHTS = {"color": 2.0, "position": 4.0, "normal": 1.0, "edge": 0.5}
-LAST = 0.5
+LAST = 2.0
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]

@@ -1,15 +1,16 @@
 """Propagator ``patchmatch``: every frame painted anew from pieces of its two nearest keyframes.
 
 What EbSynth does, without it: brush strokes stay whole, at the price of consistency. Guides are the
-unstyled frame's color and edges and, from Blender's geometry, position and normal. By default the
-search starts from where the exact geometry puts each pixel in the key. Rings without keyframes, and
-pixels that a key does not show, are left to ``reproject``.
+unstyled frame's color and edges and, from the geometry, position, normal, and the last frame's
+picture moved along by the exact motion: each key is carried frame by frame to the next key on
+either side. By default the search starts from where the exact geometry puts each pixel in the key.
+Rings without keyframes, and pixels that a key does not show, are left to ``reproject``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,12 @@ from ...core.keyframes import used
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import BACKGROUND, View, read_view, relative_pose, ring
+from ..images import to_bytes
 from ..parallel import in_order, thread_count
-from . import Painted, Painter, Target, blend, guidance, read_key, reproject, rows
+from . import Painted, Painter, Target, blend, guidance, kernel, read_key, reproject, rows
+from .chains import Chains
 from .guidance import extent, unstyled
+from .pushpull import fill
 from .synthesis import Effort, synthesize
 
 STARTED = Effort(votes=3, passes=2, levels=1, window=16)
@@ -52,30 +56,155 @@ class Guided:
 def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> Painter:
     """Load the keys with their guides; raises InputError if one is missing."""
     fallback = reproject.prepare(run, settings, frames, emit)
-    places = rows.places(used(run, settings), frames)
-    middle, size = extent([read_view(run, f) for f in ring(frames)[::6]])
-    wanted = sorted({key.frame for p in places.values() for key in (p.left, p.right)})
-    by_number = {f.frame: f for f in frames}
-
-    def load(number: int) -> Guided:
-        frame = by_number[number]
-        return guided(run, read_view(run, frame), number, read_key(run, frame), middle, size)
-
-    keys = dict(in_order(load, wanted, thread_count(settings)))
+    patches = Patches.of(run, settings, frames, lambda frame: read_view(run, frame))
 
     def paint(target: Target) -> Painted:
-        number = target.frame.frame
         base = fallback(target)
-        if number not in places:
+        mixed = patches.picture(target.frame.frame)
+        if mixed is None:
             return base
-        place = places[number]
-        black = np.zeros((*target.view.depth.shape, 3), np.uint8)
-        frame = guided(run, target.view, number, black, middle, size)
-        mixed = combined(frame, keys, place, settings)
         known = target.view.mask
         return Painted(np.where(known[..., None], mixed / np.float32(255), base.color), known)
 
     return paint
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A key and the frames it is carried to, one after the other."""
+
+    key: int
+    steps: tuple[int, ...]
+
+
+def plan(places: dict[int, rows.Place]) -> tuple[list[Chain], dict[int, tuple[int, int]]]:
+    """The chains, and for each frame the number of the two that make it.
+
+    Between two keys one goes forth and the next one back. A ring's only key is carried half way
+    around in either direction, so there a frame has one chain, named twice.
+    """
+    spans: dict[tuple[int, int], list[int]] = {}
+    for number, place in places.items():
+        between = spans.setdefault((place.left.frame, place.right.frame), [])
+        if number != place.left.frame:
+            between.append(number)
+    out: list[Chain] = []
+    of: dict[int, tuple[int, int]] = {}
+    for (left, right), between in spans.items():
+        # In the order in which they follow the left key, beyond the ring's end from its start.
+        line = [n for n in between if n > left] + [n for n in between if n < left]
+        half = (len(line) + 1) // 2 if left == right else 0
+        forth, back = (line[:half], line[half:]) if half else (line, line)
+        pair = len(out), len(out) + 1
+        out += [Chain(left, tuple(forth)), Chain(right, tuple(back[::-1]))]
+        for n in line:
+            of[n] = (pair[n not in forth],) * 2 if half else pair
+        of[left] = (pair[0], pair[0])
+    return out, of
+
+
+@dataclass(eq=False)
+class Patches:
+    """The ring's frames painted from patches of the keys."""
+
+    run: Run
+    settings: Settings
+    look: Callable[[Frame], View]
+    by_number: dict[int, Frame]
+    places: dict[int, rows.Place]
+    of_frame: dict[int, tuple[int, int]]
+    plan: list[Chain]
+    keys: dict[int, Guided]
+    extent: tuple[npt.NDArray[np.float64], float]
+    chains: Chains[Made] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chains = Chains(self.carried, len(self.plan), thread_count(self.settings))
+
+    @classmethod
+    def of(
+        cls, run: Run, settings: Settings, frames: Sequence[Frame], look: Callable[[Frame], View]
+    ) -> Patches:
+        """Load the keys; ``look`` gives a frame's geometry. Raises InputError."""
+        places = rows.places(used(run, settings), frames)
+        box = extent([look(f) for f in ring(frames)[::6]])
+        by_number = {f.frame: f for f in frames}
+
+        def load(number: int) -> Guided:
+            frame = by_number[number]
+            style = read_key(run, frame)
+            return guided(run, look(frame), number, style, *box, style)
+
+        chains, of_frame = plan(places)
+        wanted = sorted({c.key for c in chains})
+        keys = dict(in_order(load, wanted, thread_count(settings)))
+        return cls(run, settings, look, by_number, places, of_frame, chains, keys, box)
+
+    def picture(self, number: int) -> Bytes | None:
+        """A frame, (h, w, 3) uint8; None where it has no key."""
+        if number not in self.of_frame:
+            return None
+        first, second = (self.chains.get(n)[number] for n in self.of_frame[number])
+        place = self.places[number]
+        mixed = first.colors
+        if place.alpha > 0 and self.settings.blending == "poisson":
+            errors = first.error, second.error
+            mixed = blend.poisson(mixed, second.colors, *errors, place.alpha, first.mask)
+        elif place.alpha > 0:
+            mixed = blend.crossfade(mixed, second.colors, place.alpha)
+        return first.whole(mixed)
+
+    def carried(self, number: int) -> Made:
+        """What a chain yields: a :class:`Piece` of each of its frames, and of the key's own if it
+        goes forth.
+        """
+        chain = self.plan[number]
+        key = self.keys[chain.key]
+        started = self.settings.patch_start == "reproject"
+        last = Piece(key.view, key.box, key.mask, key.style, np.zeros(key.mask.shape, np.float32))
+        forth = self.of_frame[chain.key][0] == number
+        out: dict[int, Piece] = {}
+        for step in [chain.key, *chain.steps] if forth else chain.steps:
+            view = self.look(self.by_number[step])
+            expected = moved(view, last)
+            frame = guided(self.run, view, step, expected, *self.extent, expected)
+            colors, error = painted(frame, key, started)
+            made = Piece(view, frame.box, frame.mask, colors, error)
+            out[step] = made
+            last = last if step == chain.key else made
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A painted cut-out: ``mask`` (h, w), ``colors`` (h, w, 3) uint8, ``error`` (h, w)."""
+
+    view: View
+    box: tuple[slice, slice]
+    mask: Mask
+    colors: Bytes
+    error: Floats
+
+    def whole(self, colors: Bytes) -> Bytes:
+        """``colors`` of the cut-out in the whole picture, black elsewhere."""
+        out = np.zeros((*self.view.depth.shape, 3), np.uint8)
+        out[self.box] = colors
+        return out
+
+
+Made = dict[int, Piece]
+
+
+def moved(view: View, last: Piece) -> Bytes:
+    """(h, w, 3) uint8: the last picture carried into ``view`` by the exact motion.
+
+    What it does not show is filled in smoothly; black off the model.
+    """
+    pictures = kernel.Pictures.of([last.view], last.whole(last.colors)[None])
+    canvas = kernel.Canvas.blank(view.depth.shape)  # type: ignore[arg-type]
+    kernel.paint(canvas, view, pictures, last.view.mask[None].astype(np.float32))
+    filled = fill(canvas.color, canvas.label >= 0, view.mask)
+    return np.where(view.mask[..., None], to_bytes(filled), 0).astype(np.uint8)
 
 
 def guided(
@@ -85,10 +214,11 @@ def guided(
     style: Bytes,
     middle: npt.NDArray[np.float64],
     size: float,
+    last: Bytes,
 ) -> Guided:
-    """The guides of frame ``number``, cut to the model's box."""
+    """The guides of frame ``number``, cut to the model's box; ``last`` is the picture expected."""
     box = _box(view.mask)
-    whole = guidance.stacked(unstyled(run, number), view, style, middle, size)
+    whole = guidance.stacked(unstyled(run, number), view, style, middle, size, last)
     return Guided(view, box, np.ascontiguousarray(whole[box]), view.mask[box], style[box])
 
 
@@ -101,25 +231,6 @@ def _box(mask: Mask) -> tuple[slice, slice]:
         slice(max(int(ys[0]) - ROOM, 0), int(ys[-1]) + ROOM + 1),
         slice(max(int(xs[0]) - ROOM, 0), int(xs[-1]) + ROOM + 1),
     )
-
-
-def combined(
-    frame: Guided, keys: dict[int, Guided], place: rows.Place, settings: Settings
-) -> Bytes:
-    """The frame painted from both its keys and put together: (h, w, 3) uint8, whole picture."""
-    started = settings.patch_start == "reproject"
-    left, left_error = painted(frame, keys[place.left.frame], started)
-    mixed = left
-    if place.alpha > 0:
-        right, right_error = painted(frame, keys[place.right.frame], started)
-        if settings.blending == "poisson":
-            errors = left_error, right_error
-            mixed = blend.poisson(left, right, *errors, place.alpha, frame.mask)
-        else:
-            mixed = blend.crossfade(left, right, place.alpha)
-    out = np.zeros((*frame.view.depth.shape, 3), np.uint8)
-    out[frame.box] = mixed
-    return out
 
 
 def painted(frame: Guided, key: Guided, started: bool) -> tuple[Bytes, Floats]:
