@@ -47,7 +47,10 @@ def add_sweep(commands: Any, until: tuple[str, ...], add: AddSetting) -> None:
         "--iteration", type=int, help="the iteration (default: the last with a splat)"
     )
     video.add_argument(
-        "--width", type=int, default=320, help="widest side of gif and webp, pixels (default: 320)"
+        "--width",
+        type=int,
+        default=320,
+        help="width of gif and webp at most, pixels (default: 320)",
     )
     video.add_argument("--part", type=int, help=argparse.SUPPRESS)
     add(video, "worker_python")

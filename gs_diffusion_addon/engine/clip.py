@@ -21,7 +21,7 @@ from PIL import Image
 from ..core.dataset import Frame
 from ..core.errors import InputError
 from ..core.run import Run
-from ..core.settings import Settings
+from ..core.settings import Settings, at_iteration
 from .images import GRAY, over, read_rgba, to_bytes
 
 Bytes = npt.NDArray[np.uint8]
@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.float32]
 SIDE = 224  # px, where the model does not say
 MEAN = np.float32([0.48145466, 0.4578275, 0.40821073])
 DEVIATION = np.float32([0.26862954, 0.26130258, 0.27577711])
+LONGEST = 77  # tokens, begin and end included
 VIEWS = 8  # views of ring 0 that are looked at
 NO_MODEL = "no CLIP model was named with --clip-model"
 
@@ -74,7 +75,9 @@ class Clip:
 
     def texts(self, texts: Sequence[str]) -> Floats:
         """(n, d) float32."""
-        rows = [self._tokenizer.encode(text).ids[:77] for text in texts]
+        rows = [self._tokenizer.encode(text).ids for text in texts]
+        # CLIP looks at the end token, which a long prompt must not lose.
+        rows = [row if len(row) <= LONGEST else row[: LONGEST - 1] + row[-1:] for row in rows]
         longest = max(len(row) for row in rows)
         ids = np.array([row + [row[-1]] * (longest - len(row)) for row in rows], np.int64)
         known = np.array([[1] * len(r) + [0] * (longest - len(r)) for r in rows], np.int64)
@@ -111,22 +114,24 @@ def similarity(
     what changed in the pictures (render less turntable) with what changed in words (prompt less
     ``clip_source``), as StyleGAN-NADA and InstructPix2Pix measure edits.
 
-    None with a ``reason`` where there is no model, no prompt or no render.
+    The prompt is the iteration's own, where a schedule changes it. None with a ``reason`` where
+    there is no model, no prompt or no render.
     """
+    prompt = at_iteration(settings, run.iteration).prompt.strip()
 
     def nothing(reason: str) -> dict[str, Any]:
         return {"prompt": None, "direction": None, "reason": reason}
 
     if not settings.clip_model:
         return nothing(NO_MODEL)
-    if not settings.prompt.strip():
+    if not prompt:
         return nothing("there is no prompt")
     chosen = circle[:: max(1, len(circle) // VIEWS)]
     if not all(run.render(f.frame).is_file() for f in chosen):
         return nothing("the splat has not been rendered")
     try:
         clip = Clip(Path(settings.clip_model), threads)
-        wanted, plain = clip.texts([settings.prompt, settings.clip_source])
+        wanted, plain = clip.texts([prompt, settings.clip_source])
         after = clip.pictures([_on_gray(run.render(f.frame)) for f in chosen])
         before = clip.pictures([_on_gray(run.frame(f.frame)) for f in chosen])
     except InputError as error:

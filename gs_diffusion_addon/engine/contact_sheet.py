@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..core.errors import InputError
 from ..core.events import Emit, Progress
+from ..core.inside import plain
 from ..core.loop import last_iteration
 from ..core.run import Run, atomic, read_json, read_manifest, run_settings, write_text
 from ..core.settings import Settings, flag, names, to_json
@@ -63,7 +64,10 @@ def entries(out: Path) -> list[Entry]:
     """The sweep's runs in its order, those that have not begun included, then any others."""
     planned = []
     if (out / PLAN).is_file():
-        planned = [str(run["name"]) for run in read_json(out / PLAN).get("runs", [])]
+        plan = read_json(out / PLAN)
+        listed = plan.get("runs") if isinstance(plan, dict) else None
+        named = [run.get("name") for run in listed or [] if isinstance(run, dict)]
+        planned = [name for name in named if isinstance(name, str) and plain(name)]
     there = sorted(p.parent.name for p in out.glob("*/run.json"))
     return [_entry(out / name) for name in [*planned, *(n for n in there if n not in planned)]]
 

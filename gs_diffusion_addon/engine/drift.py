@@ -20,7 +20,7 @@ from .guides import Bytes, Mask, View, cameras
 from .images import read_rgba
 from .splat.backends import processor
 from .splat.drawing import drawable
-from .splat_guides import Depth, draw_depth, normals_of, write_guide
+from .splat_guides import Depth, Floats, Ints, draw_depth, normals_of, write_guide
 
 FAR = 0.1  # of the model's depth in the picture: closer than that the splat is on its surface
 WIDTH = 0.012  # of the picture's side: what is narrower is an edge and not a part
@@ -50,8 +50,8 @@ def follow(run: Run, settings: Settings, emit: Emit) -> None:
         shares[str(frame.frame)] = round(float(apart.sum()) / silhouette, 5)
         distances.append(distance)
         if shares[str(frame.frame)] > WORTH:
-            depth, normal, index = merged(frame, guide, drawn, apart)
-            write_guide(run.own_guide(frame.frame), frame.camera, depth, normal, index)
+            passes = merged(frame, guide, drawn, apart)
+            write_guide(run.own_guide(frame.frame), frame.camera, *passes)
             replaced += 1
         progress.tick()
     values = list(shares.values())
@@ -107,17 +107,23 @@ def disagreement(guide: Guide, drawn: Depth) -> tuple[Mask, float]:
 
 def merged(
     frame: Frame, guide: Guide, drawn: Depth, apart: Mask
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Depth, normal and index with the splat's own where ``apart``."""
+) -> tuple[Floats, Floats, Ints, Ints | None]:
+    """Depth, normal, object and material index with the splat's own where ``apart``; what grew has
+    the object and material that show most.
+    """
     depth = np.where(apart, drawn.depth, guide.depth)
     depth = np.where(depth < BACKGROUND_DEPTH / 10, depth, BACKGROUND_DEPTH).astype(np.float32)
     own = normals_of(frame.camera, drawn.depth, drawn.mask)
     shown = depth < BACKGROUND_DEPTH / 10
     normal = np.where(apart[..., None], own, guide.normal) * shown[..., None]
-    seen = guide.index[guide.mask]
-    common = int(np.bincount(seen).argmax()) if len(seen) else 1
-    index = np.where(guide.mask & shown, guide.index, np.where(shown, common, 0))
-    return depth, normal.astype(np.float32), index.astype(np.int32)
+
+    def numbers(known: Ints) -> Ints:
+        seen = known[guide.mask]
+        common = int(np.bincount(seen).argmax()) if len(seen) else 1
+        return np.where(guide.mask, known, common).astype(np.int32) * shown
+
+    material = None if guide.material is None else numbers(guide.material)
+    return depth, normal.astype(np.float32), numbers(guide.index), material
 
 
 def alpha(run: Run, frame: Frame, view: View, turntable: Bytes) -> Bytes:

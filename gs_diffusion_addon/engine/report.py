@@ -15,7 +15,7 @@ from ..core.dataset import Frame, split_frames
 from ..core.events import Emit
 from ..core.keyframes import planned
 from ..core.run import Run, read_json, read_manifest, write_json, write_text
-from ..core.settings import Settings, parse_split
+from ..core.settings import Settings, at_iteration, parse_split
 from . import report_numbers
 from .guides import cameras, ring
 from .metrics import measure
@@ -163,15 +163,14 @@ def _section(run: Run, settings: Settings, frames: Sequence[Frame], detail: Deta
     circle = ring(frames)
     keys = planned(run, settings)
     views = strip_views([f.frame for f in circle], keys)
-    shown = "the turntable" if run.iteration == 1 else f"the splat of iteration {run.iteration - 1}"
-    strips = [("", _strip(run, views, frames, detail, keyed=True))]
+    shown, _ = _source(run, settings)
+    strips = [("", _strip(run, settings, views, frames, detail, keyed=True))]
     held = [f.frame for f in _test_frames(frames, settings) if run.render(f.frame).is_file()]
     if held:
         count = min(HELD_OUT_VIEWS, len(held))
         chosen = [held[k * len(held) // count] for k in range(count)]
-        strips.append(
-            ("Views the splat was not trained on", _strip(run, chosen, frames, detail, keyed=False))
-        )
+        held_out = _strip(run, settings, chosen, frames, detail, keyed=False)
+        strips.append(("Views the splat was not trained on", held_out))
     return Section(
         f"Iteration {run.iteration}",
         f"{_plural(len(keys), 'keyframe')} of {shown} restyled and carried to all "
@@ -187,16 +186,31 @@ def _test_frames(frames: Sequence[Frame], settings: Settings) -> list[Frame]:
     return [frames[k] for k in test]
 
 
+def _source(run: Run, settings: Settings) -> tuple[str, str]:
+    """What the iteration restyled, in a sentence and as a row's label."""
+    source = at_iteration(settings, run.iteration).source if run.iteration > 1 else "original"
+    if source == "original":
+        return "the turntable", "Turntable"
+    splat = f"the splat of iteration {run.iteration - 1}"
+    if source == "blend":
+        return f"a mix of the turntable and {splat}", "Turntable and last splat"
+    return splat, "Last splat"
+
+
 def _strip(
-    run: Run, views: Sequence[int], frames: Sequence[Frame], detail: Detail, keyed: bool
+    run: Run,
+    settings: Settings,
+    views: Sequence[int],
+    frames: Sequence[Frame],
+    detail: Detail,
+    keyed: bool,
 ) -> Strip:
     by_number = {f.frame: f for f in frames}
 
     def row(label: str, paths: Sequence[Path]) -> StripRow:
         return StripRow(label, [picture(p, detail.thumb, detail.quality) for p in paths])
 
-    source = "Turntable" if run.iteration == 1 else "Last splat"
-    rows = [row(source, [run.source(k) for k in views])]
+    rows = [row(_source(run, settings)[1], [run.source(k) for k in views])]
     if keyed:
         rows.append(row("Stylized keys", [run.key(k) for k in views]))
     rows.append(row("Propagated", [run.stylized_frame(k) for k in views]))

@@ -79,8 +79,8 @@ def cards(metrics: Metrics) -> list[Card]:
         Card(
             duration(sum(seconds.values())) if seconds else "",
             "",
-            "computing time",
-            "all stages so far",
+            "time",
+            "the turntable and the last iteration's stages",
         ),
     ]
     return [c for c in cards if c.value]

@@ -40,7 +40,7 @@ class Depth:
 def draw_depth(splats: Splats, camera: Camera, backend: Backend | None = None) -> Depth:
     """Draw the splats' depth: each has its own as its color, so a pixel's color is the mean.
 
-    ``splats`` are in Blender's world and drawable (:func:`.render.drawable`).
+    ``splats`` are in Blender's world and drawable (:func:`.splat.drawing.drawable`).
     """
     to_camera = camera.world_to_opencv()
     z = splats.means.astype(np.float64) @ to_camera[2, :3] + to_camera[2, 3]
@@ -88,11 +88,23 @@ def filled(depth: Floats, known: Mask, wanted: Mask) -> Floats:
     return np.where(wanted & ~known, depth[rows, columns], depth).astype(np.float32)
 
 
-def write_guide(path: Path, camera: Camera, depth: Floats, normal: Floats, index: Ints) -> None:
-    """Write geometry passes as Blender's are: depth, normal, position, object index."""
+def write_guide(
+    path: Path,
+    camera: Camera,
+    depth: Floats,
+    normal: Floats,
+    index: Ints,
+    material: Ints | None = None,
+) -> None:
+    """Write geometry passes as Blender's are: depth, normal, position, object index, and the
+    material's where it is known.
+    """
     mask = depth < BACKGROUND_DEPTH / 10
     place = np.where(mask[..., None], positions_of(camera, np.where(mask, depth, 1.0)), 0)
     channels: dict[str, npt.NDArray[np.float32]] = {"Depth.Z": depth}
     for name, values in (("Normal", normal), ("Position", place)):
         channels.update({f"{name}.{axis}": values[..., k] for k, axis in enumerate("XYZ")})
-    write_exr(path, {**channels, "IndexOB.X": index})
+    channels["IndexOB.X"] = index.astype(np.float32)
+    if material is not None:
+        channels["IndexMA.X"] = material.astype(np.float32)
+    write_exr(path, channels)

@@ -54,7 +54,7 @@ def encode(path: Path, pictures: Iterable[Bytes], size: tuple[int, int], fps: fl
                 child.stdin.write(picture.tobytes())
             child.stdin.close()
             code = child.wait()
-        except BrokenPipeError:
+        except OSError:  # ffmpeg is gone: a broken pipe, on Windows an invalid argument
             code = child.wait() or 1
         finally:
             if child.poll() is None:

@@ -91,6 +91,29 @@ def test_embeddings_are_the_models_with_length_one(model):
     )
 
 
+def test_a_long_prompt_keeps_its_end_token(model, monkeypatch):
+    seen = []
+    found = clip.Clip(model, 1)
+    monkeypatch.setattr(found, "_run", lambda output, ids, *rest: seen.append(ids))
+    found.texts(["red " * 100 + "blue", "red blue"])
+    assert seen[0].shape == (2, clip.LONGEST) and seen[0][0, -1] == 1 == seen[0][1, 1]
+
+
+def test_the_prompt_of_a_schedule_is_the_iterations(model, tmp_path):
+    settings = synthetic.with_settings(
+        views=8, rings="none", keys=4, clip_model=str(model), prompt="green green green",
+        schedule="prompt=green green green->red green green",
+    )  # fmt: skip
+    run, frames = synthetic.write_run(tmp_path / "run", settings, size=(32, 32))
+    for k in (1, 2):
+        for f in frames:
+            rgba = read_rgba(run.frame(f.frame))
+            rgba[..., :3] = (255, 0, 0)
+            write_png(run.at(k).render(f.frame), rgba)
+    green, red = (clip.similarity(run.at(k), settings, frames, 1)["prompt"] for k in (1, 2))
+    assert red > green
+
+
 def test_a_splat_that_turned_red_moved_toward_red(model, tmp_path):
     settings = synthetic.with_settings(
         views=8, rings="none", keys=4, prompt="red green green", clip_model=str(model),

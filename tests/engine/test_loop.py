@@ -17,6 +17,7 @@ from gs_diffusion_addon.engine.likeness import cosine, style_of, subject
 from gs_diffusion_addon.engine.report_history import history_curves
 from gs_diffusion_addon.engine.splat.dataset import Dataset, World
 from gs_diffusion_addon.engine.stylize import run_stage
+from gs_diffusion_addon.engine.stylize.reroll import reroll
 from gs_diffusion_addon.engine.stylize.sources import mixed, prepare_sources, toward
 from gs_diffusion_addon.engine.train.session import first_splats
 from tests.engine import synthetic
@@ -86,6 +87,10 @@ def test_keys_of_the_original_follow_the_last_splat_as_a_guide(second):
     splat = np.mean([read_rgba(run.at(1).render(k))[m][:, :3].mean()
                      for k, m in zip(plan_keys(settings), masks, strict=True)])  # fmt: skip
     assert abs(keys[1.0] - splat) < 0.3 * abs(keys[0.0] - splat)
+    fresh = run.root / "reroll.png"  # a key that is made anew follows it, too
+    reroll(run, settings, plan_keys(settings)[0], 7, fresh, lambda event, **fields: None)
+    again = read_rgba(fresh)[masks[0]][:, :3].mean()
+    assert abs(again - splat) < 0.5 * abs(keys[0.0] - splat)
 
 
 def test_a_warm_start_is_the_last_splat(second):

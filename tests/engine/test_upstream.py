@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -99,6 +101,19 @@ def test_a_horn_comes_into_the_guides_and_the_alpha(scene):
     alpha = drift.alpha(second, frame, own, turntable)
     assert alpha[grown].mean() > 150 and turntable[grown].mean() < 5
     assert (drift.alpha(run.at(1), frame, plain, turntable) == turntable).all()
+
+
+def test_materials_are_told_apart_where_the_splat_left_the_model_too(scene, tmp_path):
+    run, frames, splats = scene
+    frame = frames[2]
+    guide = read_guide(run.guide(frame.frame))
+    guide = replace(guide, material=np.where(guide.mask, 3, 0).astype(np.int32))
+    drawn = draw_depth(splats, frame.camera)
+    apart = np.zeros(guide.mask.shape, bool)
+    apart[:40] = True
+    write_guide(tmp_path / "own.exr", frame.camera, *drift.merged(frame, guide, drawn, apart))
+    own = read_guide(tmp_path / "own.exr")
+    assert (own.mask != guide.mask).any() and (own.material == np.where(own.mask, 3, 0)).all()
 
 
 def test_a_plain_border_becomes_transparent_and_only_that():

@@ -106,7 +106,8 @@ def test_a_contact_sheet_shows_every_run(tmp_path):
         if name == "one":
             write_json(made.metrics, {"psnr_test_object": 21.25, "splats": 1234})
             write_text(made.report, "x")
-    runs = [{"name": n, "settings": {}} for n in ("two", "one", "three")]
+    runs: list[object] = [{"name": n, "settings": {}} for n in ("two", "one", "three")]
+    runs += [{"name": "../elsewhere"}, {"name": 7}, "nonsense"]
     write_json(out / PLAN, {"program": "GS Diffusion sweep", "runs": runs})
     events = Events()
     contact_sheet.make(out, events)

@@ -131,8 +131,8 @@ def material_index(passes: Passes) -> npt.NDArray[np.int32]:
     """
     if passes.material is None:
         raise InputError(
-            "The turntable was rendered before materials could be told apart, so --control "
-            "materials cannot be used; start a new run."
+            "The guides of this run do not tell materials apart (those of a main folder never do), "
+            "so --control materials cannot be used; use --control seg, or start a new run."
         )
     return np.where(passes.view.mask, passes.material + 1, 0).astype(np.int32)
 

@@ -11,6 +11,7 @@ from ...core.settings import Settings, at_iteration
 from ..images import write_png
 from . import module_of
 from .collage import Page, cut
+from .sources import guided
 from .stage import Stage
 
 
@@ -27,6 +28,7 @@ def reroll(run: Run, settings: Settings, key: int, seed: int, path: Path, emit: 
     page = Page(0, (key,), 1, 1)
     stylizer = module.start(settings, emit)
     styled = stage.restyle(page, stage.compose(page), stylizer, -1)
-    write_png(path, cut(page, stage.layout, styled.pixels)[0], styled.text)
+    pixels = cut(page, stage.layout, styled.pixels)[0]
+    write_png(path, guided(run, settings, key, pixels), styled.text)
     if settings.stylizer == "preview":
         emit("warning", message="The preview stylizer knows no seed: the picture changes little.")
