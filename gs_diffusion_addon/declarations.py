@@ -42,6 +42,10 @@ class Operators:
     EXPORT_SPLAT = "gs_diffusion.export_splat"
     APPLY_SPLAT = "gs_diffusion.apply_splat_transform"
     FILTER_SPLAT = "gs_diffusion.filter_splat"
+    EXPORT_VIDEO = "gs_diffusion.export_video"
+    SPLAT_INFO = "gs_diffusion.splat_info"
+    PRUNE_SPLAT = "gs_diffusion.prune_splat"
+    CONVERT_SPLAT = "gs_diffusion.convert_splat"
     MATCH_COLORS = "gs_diffusion.match_colors"
 
 
@@ -53,6 +57,7 @@ class Panels:
     STYLIZE = "GS_DIFFUSION_PT_stylize"
     PROPAGATE = "GS_DIFFUSION_PT_propagate"
     TRAIN = "GS_DIFFUSION_PT_train"
+    ITERATIONS = "GS_DIFFUSION_PT_iterations"
     RESULT = "GS_DIFFUSION_PT_result"
     RUNS = "GS_DIFFUSION_PT_runs"
     SPLAT = "GS_DIFFUSION_PT_splat"

@@ -14,6 +14,20 @@ from .errors import GsdError
 from .programs import trainer_program
 from .settings import Settings
 
+GSPLAT, GRAPHDECO, SERVER = "gsplat (CUDA)", "gaussian-splatting (graphdeco)", "Automatic1111"
+BRUSH, OPENSPLAT, DIFFUSERS, EBSYNTH = "Brush", "OpenSplat", "diffusers (local)", "EbSynth"
+
+FINDING_OF = {
+    "a1111": SERVER,
+    "diffusers_local": DIFFUSERS,
+    "ebsynth_cli": EBSYNTH,
+    "gsplat": GSPLAT,
+    "graphdeco": GRAPHDECO,
+    "brush": BRUSH,
+    "opensplat": OPENSPLAT,
+}
+"""The finding that tells whether a backend can be used; the others need nothing more."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -36,8 +50,8 @@ def everything(settings: Settings) -> list[Finding]:
         torch(settings),
         gsplat(settings),
         graphdeco(settings),
-        program(settings, "brush", "Brush"),
-        program(settings, "opensplat", "OpenSplat"),
+        program(settings, "brush", BRUSH),
+        program(settings, "opensplat", OPENSPLAT),
         server(settings),
         diffusers(settings),
         ebsynth(settings),
@@ -135,12 +149,12 @@ def gsplat(settings: Settings) -> Finding:
     except GsdError:
         facts = {}
     if facts.get("gsplat"):
-        return Finding("gsplat (CUDA)", True, f"{facts['gsplat']} works")
+        return Finding(GSPLAT, True, f"{facts['gsplat']} works")
     if facts.get("gsplat_error"):
         todo = f"'pip install gsplat' in the worker's environment ({facts['gsplat_error']})."
-        return Finding("gsplat (CUDA)", False, "a CUDA card, but gsplat does not work", todo)
+        return Finding(GSPLAT, False, "a CUDA card, but gsplat does not work", todo)
     return Finding(
-        "gsplat (CUDA)",
+        GSPLAT,
         False,
         "no CUDA card",
         "Nothing to do: the built-in trainer uses the processor.",
@@ -149,7 +163,7 @@ def gsplat(settings: Settings) -> Finding:
 
 def graphdeco(settings: Settings) -> Finding:
     """A checkout of graphdeco's gaussian-splatting with a Python that can run it."""
-    name = "gaussian-splatting (graphdeco)"
+    name = GRAPHDECO
     if not checkouts.configured(settings):
         todo = "Nothing to do; to use yours, name its folder with --graphdeco or GSD_GRAPHDECO."
         return Finding(name, False, "no checkout named", todo)
@@ -181,7 +195,7 @@ def server(settings: Settings) -> Finding:
     """The Automatic1111 server."""
     from . import a1111
 
-    name, found, problems = "Automatic1111", [], []
+    name, found, problems = SERVER, [], []
     for address in a1111.addresses(settings.server):
         try:
             found.append(a1111.describe(address, 3.0, settings.server_verify))
@@ -194,7 +208,7 @@ def server(settings: Settings) -> Finding:
 
 def diffusers(settings: Settings) -> Finding:
     """The package of the stylizer ``diffusers_local`` in the worker's environment."""
-    name = "diffusers (local)"
+    name = DIFFUSERS
     try:
         python = interpreters.worker_python(settings)
     except GsdError:
@@ -212,9 +226,9 @@ def ebsynth(settings: Settings) -> Finding:
     """The EbSynth command line, for the propagator ``ebsynth_cli``."""
     found = shutil.which(settings.ebsynth or "ebsynth")
     if found:
-        return Finding("EbSynth", True, f"found at {found}; --propagator ebsynth_cli uses it")
+        return Finding(EBSYNTH, True, f"found at {found}; --propagator ebsynth_cli uses it")
     return Finding(
-        "EbSynth",
+        EBSYNTH,
         False,
         "the command is not installed",
         "Nothing to do: 'reproject' propagates without it. EbSynth's own program works by "

@@ -103,7 +103,11 @@ class Placing:
 
 
 def _model(settings: Settings) -> list[bpy.types.Object]:
-    """What the turntable went around; nothing when it is hidden already (a later iteration)."""
+    """What the turntable went around; nothing when it is hidden already (a later iteration), or
+    when the frames came from a main folder and not from a scene.
+    """
+    if settings.main_folder:
+        return []
     scene, layer = bpy.context.scene, bpy.context.view_layer
     try:
         chosen = selection.chosen_objects(settings.objects, scene, layer)

@@ -23,6 +23,7 @@ from . import (
     running,
     runs,
     splat_panel,
+    tools,
 )
 
 CLASSES = (
@@ -33,6 +34,7 @@ CLASSES = (
     *run_operators.CLASSES,
     *quitting.CLASSES,
     *keys.CLASSES,
+    *tools.CLASSES,
     *environment.CLASSES,
     *preferences.CLASSES,
     *panels.CLASSES,

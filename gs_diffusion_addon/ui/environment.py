@@ -6,22 +6,33 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
 
 import bpy
 
 from ..core.environment import has_nvidia
 from ..core.errors import GsdError
 from ..core.interpreters import WORKER, environment_folder
-from ..declarations import Operators
-from . import online, running
+from ..core.settings import flag
+from ..declarations import SCENE_SETTINGS, Operators
+from . import findings, online, running
 from .job import Job
-from .places import preferences
+from .places import worker_python
+from .properties import options
 
 SIZES = {False: (0.5, 1.8), True: (3.5, 8.0)}
 """Gigabytes to download and on disk, without and with CUDA (1.7 measured, rest guessed)."""
 
-findings: list[dict[str, Any]] = []
+ASKED = (
+    "server",
+    "server_verify",
+    "ebsynth",
+    "graphdeco",
+    "graphdeco_python",
+    "brush",
+    "opensplat",
+)
+"""Settings of the scene that say where the check looks."""
+
 check_job: Job | None = None
 environment_job: Job | None = None
 
@@ -64,9 +75,7 @@ class GS_DIFFUSION_OT_check(bpy.types.Operator):
         """Start ``gsd check --json`` and read what it prints."""
         global check_job
         words = ["check", "--json", f"--blender={bpy.app.binary_path or sys.executable}"]
-        chosen = getattr(preferences(), "worker_python", "")
-        if chosen:
-            words.append(f"--worker-python={bpy.path.abspath(chosen)}")
+        words += _asked(context.scene)
         check_job = Job(_program(*words), environment_folder())
         try:
             check_job.start()
@@ -77,12 +86,47 @@ class GS_DIFFUSION_OT_check(bpy.types.Operator):
         return {"FINISHED"}
 
 
+def _asked(scene: bpy.types.Scene) -> list[str]:
+    """Where to look, as the scene says; a server on another machine only with permission."""
+    settings = getattr(scene, SCENE_SETTINGS)
+    flags = {f"{flag(name)}=": name for name in ASKED}
+    words = [w for w in options(settings) if w.startswith(tuple(flags))]
+    far = [s for s in settings.server.split(",") if s.strip() and not online.is_local(s.strip())]
+    if far and not online.allowed():
+        words = [w for w in words if not w.startswith(f"{flag('server')}=")]
+    python = worker_python(settings)
+    return [*words, *([f"--worker-python={python}"] if python else [])]
+
+
 def _checked(job: Job) -> None:
     text = "\n".join(job.log)
     try:
-        findings[:] = json.loads(text[text.index("[") : text.rindex("]") + 1])
+        findings.keep(json.loads(text[text.index("[") : text.rindex("]") + 1]))
     except ValueError:
         job.message = job.message or "The check printed nothing that can be read."
+    except OSError as error:
+        job.message = f"What was found cannot be kept: {error}"
+
+
+_offered = False
+
+
+def look_once() -> None:
+    """Check by itself, soon, when nobody ever has: the choices of backends then say what is there.
+
+    Called while a panel is drawn, where nothing may be started.
+    """
+    global _offered
+    if _offered or bpy.app.background:
+        return
+    _offered = True
+    if not findings.load():
+        bpy.app.timers.register(_look, first_interval=1.0)
+
+
+def _look() -> None:
+    if not busy(check_job):
+        bpy.ops.gs_diffusion.check()
 
 
 class GS_DIFFUSION_OT_environment(bpy.types.Operator):
@@ -135,7 +179,7 @@ class GS_DIFFUSION_OT_environment(bpy.types.Operator):
 def _changed(job: Job) -> None:
     if job.succeeded:
         job.message = "Done."
-    findings.clear()
+    findings.forget()
 
 
 CLASSES = (GS_DIFFUSION_OT_check, GS_DIFFUSION_OT_environment)

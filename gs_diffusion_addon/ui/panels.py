@@ -11,30 +11,16 @@ from ..core.console import duration
 from ..core.errors import GsdError
 from ..core.estimate import estimate, factors, sentence
 from ..core.run import Run, read_manifest
-from ..core.settings import kind, knob, names
 from ..core.stages import BY_NAME
-from ..declarations import CATEGORY, SCENE_SETTINGS, Operators, Panels
-from . import keys, pictures, running
+from ..declarations import SCENE_SETTINGS, Operators, Panels
+from . import environment, keys, pictures, run_panels, running
 from .adopted import Adopted
+from .drawing import ViewPanel, draw_picture, draw_settings, draw_stage
 from .job import Job
 from .places import log_tail_file, runs_folder
-from .properties import NOT_SHOWN, as_settings
-from .runs import is_working, left_behind, row, runs, selected
-from .text import draw_text, label
-
-ELSEWHERE = ("prompt", "objects", "iterations", *NOT_SHOWN)
-"""Settings that the main panel shows in a way of its own, or not at all."""
-
-SHOWN_RUNS = 6
-LONGEST_LABEL = 12  # letters that fit beside a field in a sidebar of the usual width
-
-
-class ViewPanel:
-    """Where all our panels stand."""
-
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = CATEGORY
+from .properties import as_settings
+from .runs import is_working, left_behind, runs, selected
+from .text import draw_text
 
 
 class StagePanel(ViewPanel):
@@ -52,45 +38,6 @@ class StagePanel(ViewPanel):
         draw_stage(self.layout, self.stage)
 
 
-def draw_settings(layout: Any, settings: Any, groups: tuple[str, ...], key: str) -> None:
-    """The settings of ``groups`` from core/settings.py; advanced ones in a fold."""
-    layout.use_property_split = True
-    layout.use_property_decorate = False
-    shown = [n for n in names() if knob(n).group in groups and n not in ELSEWHERE]
-    for name in shown:
-        if not knob(name).advanced:
-            _draw_setting(layout, settings, name)
-    advanced = [n for n in shown if knob(n).advanced]
-    if advanced:
-        header, body = layout.panel(f"{key}_advanced", default_closed=True)
-        header.label(text="Advanced")
-        if body is not None:
-            for name in advanced:
-                _draw_setting(body, settings, name)
-
-
-def _draw_setting(layout: Any, settings: Any, name: str) -> None:
-    """One setting; a name too long for the column of names gets the whole width."""
-    text = label(name)
-    if len(text) <= LONGEST_LABEL:
-        layout.prop(settings, name)
-        return
-    column = layout.column(align=True)
-    column.use_property_split = False
-    if kind(name) is str:
-        column.label(text=text)
-        column.prop(settings, name, text="")
-    else:
-        column.prop(settings, name)
-
-
-def draw_stage(layout: Any, stage: str) -> None:
-    """The button that does a run up to ``stage``."""
-    known = {"turntable": "Render Turntable", "report": "Make Report", "import": "Import Result"}
-    text = known.get(stage, stage.title())
-    layout.operator(Operators.RUN_STAGE, text=text, icon="PLAY").stage = stage
-
-
 class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
     """The prompt, the button, and what the run is doing"""
 
@@ -105,9 +52,13 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         line.prop(settings, "prompt", text="", placeholder="Prompt: a bronze bust…")
         line.operator_menu_enum(Operators.PROMPT_PRESET, "name", text="", icon="PRESET")
         line.operator(Operators.SAVE_PRESET, text="", icon="ADD")
-        line = layout.row(align=True)
-        line.prop(settings, "objects", text="", placeholder="All that renders")
-        line.operator(Operators.USE_SELECTION, text="", icon="RESTRICT_SELECT_OFF")
+        environment.look_once()
+        if settings.main_folder:
+            layout.prop(settings, "main_folder", text="", icon="FILE_FOLDER")
+        else:
+            line = layout.row(align=True)
+            line.prop(settings, "objects", text="", placeholder="All that renders")
+            line.operator(Operators.USE_SELECTION, text="", icon="RESTRICT_SELECT_OFF")
         job = running.current
         if job is not None and running.is_running():
             _draw_progress(layout, job, settings)
@@ -116,9 +67,7 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         big.scale_y = 1.4
         big.operator(Operators.RUN_ITERATION, icon="PLAY").resume = False
         line = layout.row(align=True)
-        plural = "" if settings.iterations == 1 else "s"
-        text = f"Run {settings.iterations} Iteration{plural}"
-        line.operator(Operators.RUN_ITERATIONS, text=text)
+        line.operator(Operators.RUN_ITERATIONS, text=iterations_text(settings))
         line.prop(settings, "iterations", text="")
         _draw_estimate(layout, context.scene, settings)
         if job is not None:
@@ -220,13 +169,6 @@ def _draw_left_behind(layout: Any, folder: Path | None) -> None:
     box.operator(Operators.RESUME_RUN, icon="PLAY").folder = str(folder)
 
 
-def draw_picture(layout: Any, path: Path | None, scale: float) -> None:
-    """The picture at ``path`` as a thumbnail, if there is one."""
-    found = pictures.icon(path) if path is not None else 0
-    if found:
-        layout.template_icon(icon_value=found, scale=scale)
-
-
 class GS_DIFFUSION_PT_model(StagePanel, bpy.types.Panel):
     """What is photographed, and how"""
 
@@ -234,6 +176,13 @@ class GS_DIFFUSION_PT_model(StagePanel, bpy.types.Panel):
     bl_label = "Model & Turntable"
     groups = ("model", "turntable")
     stage = "turntable"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """A note where frames come from a folder, the settings, and the button."""
+        if getattr(context.scene, SCENE_SETTINGS).main_folder:
+            text = "The frames come from the main folder; this scene is not rendered."
+            draw_text(self.layout, text, "INFO")
+        StagePanel.draw(self, context)
 
 
 class GS_DIFFUSION_PT_stylize(StagePanel, bpy.types.Panel):
@@ -273,80 +222,37 @@ class GS_DIFFUSION_PT_train(StagePanel, bpy.types.Panel):
 
     bl_idname = Panels.TRAIN
     bl_label = "Train"
-    groups = ("train", "trainers", "run", "machine")
+    groups = ("train", "trainers", "machine")
     stage = "train"
 
     def draw(self, context: bpy.types.Context) -> None:
         """The live preview's switch, then the settings."""
         self.layout.prop(getattr(context.scene, SCENE_SETTINGS), "live_preview")
-        super().draw(context)
+        StagePanel.draw(self, context)
 
 
-class GS_DIFFUSION_PT_result(ViewPanel, bpy.types.Panel):
-    """What came out of the chosen run"""
+class GS_DIFFUSION_PT_iterations(ViewPanel, bpy.types.Panel):
+    """How the iterations of the whole loop follow each other"""
 
-    bl_idname = Panels.RESULT
-    bl_label = "Result"
+    bl_idname = Panels.ITERATIONS
+    bl_label = "Iterations"
     bl_parent_id = Panels.MAIN
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        """The splat's first render and what can be done with it."""
-        layout, folder = self.layout, selected(context.scene)
-        layout.prop(getattr(context.scene, SCENE_SETTINGS), "hide_model")
-        layout.operator(Operators.TOGGLE_SOURCE, icon="HIDE_OFF")
-        found = row(folder) if folder else None
-        if folder is None or found is None or found.splat is None:
-            layout.label(text="No run with a result is chosen", icon="INFO")
-            return
-        number = int(found.splat.stem.removeprefix("splat_iter"))
-        draw_picture(layout, Run(folder, number).render(0), 8.0)
-        layout.operator(Operators.IMPORT_RESULT, icon="IMPORT").folder = str(folder)
-        if Run(folder).report.is_file():
-            layout.operator(Operators.OPEN_REPORT, icon="URL").folder = str(folder)
-        draw_stage(layout, "report")
-
-
-class GS_DIFFUSION_PT_runs(ViewPanel, bpy.types.Panel):
-    """The runs of this scene"""
-
-    bl_idname = Panels.RUNS
-    bl_label = "Runs"
-    bl_parent_id = Panels.MAIN
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context: bpy.types.Context) -> None:
-        """The newest runs, each with what can be done with it."""
+        """How many, where each begins, what changes over them, and the button."""
         layout, settings = self.layout, getattr(context.scene, SCENE_SETTINGS)
-        layout.prop(settings, "folder", text="")
-        layout.prop(settings, "outlive")
-        found = runs(runs_folder(context.scene))
-        if not found:
-            layout.label(text="No runs yet", icon="INFO")
-        for folder in reversed(found[-SHOWN_RUNS:]):
-            self._draw_run(layout, folder, settings.run == folder.name)
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(settings, "iterations")
+        draw_settings(layout, settings, ("run",), self.bl_idname)
+        layout.operator(Operators.RUN_ITERATIONS, text=iterations_text(settings), icon="PLAY")
 
-    def _draw_run(self, layout: Any, folder: Path, chosen: bool) -> None:
-        found = row(folder)
-        line = layout.row(align=True)
-        icon = "RADIOBUT_ON" if chosen else "RADIOBUT_OFF"
-        line.operator(
-            Operators.CHOOSE_RUN, text=folder.name, icon=icon, depress=chosen
-        ).name = folder.name
-        if found is None:
-            line.label(text="damaged", icon="ERROR")
-            return
-        ours = running.is_running() and running.current and running.current.folder == folder
-        if ours:
-            line.label(text="running")
-        elif is_working(folder):
-            line.operator(Operators.ADOPT_RUN, text="Follow").folder = str(folder)
-        elif found.done < found.stages:
-            text = f"Resume {found.done}/{found.stages}"
-            line.operator(Operators.RESUME_RUN, text=text).folder = str(folder)
-        elif found.splat is not None:
-            line.operator(Operators.IMPORT_RESULT, text="Import").folder = str(folder)
-        line.operator(Operators.OPEN_FILE, text="", icon="FILE_FOLDER").path = str(folder)
+
+def iterations_text(settings: Any) -> str:
+    """What the button of the whole loop says."""
+    plural = "" if settings.iterations == 1 else "s"
+    return f"Run {settings.iterations} Iteration{plural}"
 
 
 CLASSES = (
@@ -355,8 +261,8 @@ CLASSES = (
     GS_DIFFUSION_PT_stylize,
     GS_DIFFUSION_PT_propagate,
     GS_DIFFUSION_PT_train,
-    GS_DIFFUSION_PT_result,
-    GS_DIFFUSION_PT_runs,
+    GS_DIFFUSION_PT_iterations,
+    *run_panels.CLASSES,
 )
 
 assert all(cls.stage in BY_NAME for cls in StagePanel.__subclasses__())

@@ -6,7 +6,7 @@ import bpy
 
 from ..core.interpreters import environment_folder
 from ..declarations import Operators
-from . import environment
+from . import environment, findings
 from .places import PACKAGE
 from .text import draw_text
 
@@ -32,9 +32,9 @@ class GS_DIFFUSION_AP_preferences(bpy.types.AddonPreferences):
         row.operator(Operators.CHECK, icon="FILE_REFRESH")
         if environment.busy(environment.check_job):
             box.label(text="Looking…", icon="TIME")
-        elif not environment.findings:
+        elif not findings.load():
             box.label(text="Not looked at yet: press Check Again.", icon="INFO")
-        for found in environment.findings:
+        for found in findings.lines:
             icon = "CHECKMARK" if found["ok"] else "ERROR" if found["required"] else "REMOVE"
             line = box.row()
             line.alert = found["required"] and not found["ok"]

@@ -5,17 +5,27 @@ Name, default, range, choices and help text all come from there; nothing is decl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import bpy
 
 from ..core.settings import Settings, flag, from_json, kind, knob, names
+from . import findings
 from .text import label
 
-NOT_SHOWN = ("blend", "model", "main_folder", "main_frames", "main_size", "preset")
-"""Where the model comes from is given by the open scene; presets fill in the fields themselves, and
-a name beside them would do nothing.
+NOT_SHOWN = ("blend", "model", "preset")
+"""The model is the open scene's; presets fill in the fields themselves, and a name beside them
+would do nothing.
 """
+
+BACKENDS = ("stylizer", "propagator", "trainer")
+"""Settings whose choices carry what the last check found about them."""
+
+LONGEST_MARK = 28  # letters of why a choice is not there
+
+FROM_FRAMES = ("views", "rings")
+"""Settings that a main folder's frames answer."""
 
 INT_MAX = 2**31 - 1
 """Blender's integer properties have 32 bits."""
@@ -25,6 +35,10 @@ def _property(name: str) -> Any:
     """The bpy property that stands for the setting ``name``."""
     k, default, type_ = knob(name), getattr(Settings(), name), kind(name)
     common = {"name": label(name), "description": k.help, "default": default}
+    if name in BACKENDS:
+        # Blender takes a number as default where the choices are made by a function.
+        common["default"] = k.choices.index(str(default))
+        return bpy.props.EnumProperty(items=_offered(name), **common)
     if k.choices:
         items = [(c, label(c), f"{label(name)}: {c}") for c in k.choices]
         return bpy.props.EnumProperty(items=items, **common)
@@ -39,6 +53,31 @@ def _property(name: str) -> Any:
         limits["max"] = min(limits.get("max", INT_MAX), INT_MAX)
         return bpy.props.IntProperty(**common, **limits)
     return bpy.props.FloatProperty(**common, **limits)
+
+
+_kept: dict[str, list[tuple[str, str, str, str, int]]] = {}
+"""Blender wants the strings of choices that a function makes kept alive."""
+
+
+def _offered(name: str) -> Callable[[Any, Any], list[tuple[str, str, str, str, int]]]:
+    """All choices of a backend, always in the same order and with the same numbers, so that files
+    stay valid; one that the last check did not find says so, in the tooltip with what to do.
+    """
+
+    def items(_self: Any, _context: Any) -> list[tuple[str, str, str, str, int]]:
+        found = []
+        for number, choice in enumerate(knob(name).choices):
+            lacking = findings.lacking(choice)
+            text = label(choice) + (f" ({lacking['detail'][:LONGEST_MARK]})" if lacking else "")
+            help_ = f"{label(name)}: {choice}"
+            if lacking:
+                help_ += f". At the last check: {lacking['detail']}. {lacking['todo']}"
+            found.append((choice, text, help_, "ERROR" if lacking else "NONE", number))
+        if found != _kept.get(name):
+            _kept[name] = found
+        return _kept[name]
+
+    return items
 
 
 RunSettings = type(
@@ -94,6 +133,8 @@ def options(group: Any, worker_python: str = "") -> list[str]:
     found = []
     for name in names():
         value = getattr(group, name)
+        if name in FROM_FRAMES and group.main_folder:
+            continue
         if name == "worker_python":
             value = worker_python or value
         if name in NOT_SHOWN:

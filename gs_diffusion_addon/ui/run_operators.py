@@ -157,14 +157,15 @@ class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
             require_allowed(settings)
             folder.mkdir(parents=True, exist_ok=True)
             words = ["try", f"--out={picture}", "--events", f"--view={settings.try_view}"]
-            words += [f"--blend={folder / SCENE_COPY}"]
+            words += running.source_of(settings, folder)
             words += options(settings, worker_python(settings))
             command = [*running.command_of(settings), *words]
         except (GsdError, OSError) as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
         job = running.become_current(Job(command, folder, settings.threads))
-        running.on_copy(job, folder / SCENE_COPY)
+        if not settings.main_folder:
+            running.on_copy(job, folder / SCENE_COPY)
         running.follow(job, lambda ended: _tried(ended, settings, picture))
         return {"FINISHED"} if not bpy.app.background or job.succeeded else {"CANCELLED"}
 

@@ -82,12 +82,17 @@ def start_new(scene: bpy.types.Scene, until: str = "import", iterations: int = 0
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{run} cannot be made: {error.strerror or error}.") from None
-    words = [f"--blend={run / SCENE_COPY}", *options(settings, worker_python(settings))]
+    words = [*source_of(settings, run), *options(settings, worker_python(settings))]
     words.append("--reject-keys=")  # those of the chosen run are not this one's
     if iterations:
         words.append(f"--iterations={iterations}")
     job = start_in(scene, run, [f"--until={until}", *words])
-    return on_copy(job, run / SCENE_COPY)
+    return job if settings.main_folder else on_copy(job, run / SCENE_COPY)
+
+
+def source_of(settings: Any, folder: Path) -> list[str]:
+    """Where the frames come from: a copy of the open scene, or the main folder of the settings."""
+    return [] if settings.main_folder else [f"--blend={folder / SCENE_COPY}"]
 
 
 def start_in(scene: bpy.types.Scene, run: Path, words: Sequence[str] = ()) -> Job:

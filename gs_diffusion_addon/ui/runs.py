@@ -31,9 +31,12 @@ def next_run(folder: Path) -> Path:
 
 
 def unfinished(folder: Path) -> Path | None:
-    """The last run, if it has no result yet."""
+    """The last run, if it is not done yet."""
     last = runs(folder)
-    return last[-1] if last and not Run(last[-1]).result.exists() else None
+    if not last or Run(last[-1]).result.exists():
+        return None
+    found = row(last[-1])
+    return None if found and found.done >= found.stages else last[-1]
 
 
 def selected(scene: bpy.types.Scene) -> Path | None:
@@ -88,7 +91,8 @@ def _read(folder: Path) -> Row:
     splat = next((p for p in splats if p.is_file()), None)
     stopped = any(record.get("state") == "running" for record in stages.values())
     prompt = str(settings.get("prompt", ""))
-    return Row(folder, done, len(plan(iterations)), stopped, prompt, splat)
+    whole = len(plan(iterations, scene=not settings.get("main_folder")))
+    return Row(folder, done, whole, stopped, prompt, splat)
 
 
 def is_working(folder: Path) -> bool:

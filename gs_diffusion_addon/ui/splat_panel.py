@@ -7,8 +7,8 @@ import bpy
 from ..declarations import Nodes, Operators, Panels
 from ..scene.modifier_inputs import input_place
 from ..scene.splat_edit import FILTERS
+from .drawing import ViewPanel
 from .operators import is_splat
-from .panels import ViewPanel
 
 
 class GS_DIFFUSION_PT_splat(ViewPanel, bpy.types.Panel):

@@ -7,6 +7,20 @@ from typing import Any
 
 from ..core.settings import flag, names
 
+SPELLED = {
+    "cfg scale": "CFG Scale",
+    "sh degree": "SH Degree",
+    "hdri": "HDRI",
+    "a1111": "AUTOMATIC1111",
+    "diffusers local": "Diffusers (local)",
+    "gsplat": "gsplat",
+    "opensplat": "OpenSplat",
+    "ebsynth": "EbSynth",
+    "ebsynth cli": "EbSynth (command)",
+    "ebsynth folder": "EbSynth (its window)",
+}
+"""Names that are not written word by word with capitals."""
+
 
 def lines_of(text: str, width: int) -> list[str]:
     """``text`` broken at spaces into lines of at most ``width`` characters.
@@ -34,9 +48,7 @@ def spoken(text: str) -> str:
 def label(name: str) -> str:
     """A setting's name, or a choice, as panels write it."""
     words = name.replace("_", " ").replace("-", " ")
-    return {"cfg scale": "CFG Scale", "sh degree": "SH Degree", "hdri": "HDRI"}.get(
-        words, words.title()
-    )
+    return SPELLED.get(words, words.title())
 
 
 def draw_text(layout: Any, text: str, icon: str = "NONE", width: int = 34) -> None:

@@ -8,14 +8,15 @@ import bpy
 import pytest
 
 import gs_diffusion_addon
-from gs_diffusion_addon.ui import environment, preferences, prompts
+from gs_diffusion_addon.ui import environment, findings, preferences, prompts, properties
 from tests.blender.ui_helpers import Layout
 
 
 @pytest.fixture(autouse=True)
 def registered(empty_scene, tmp_path, monkeypatch):
     monkeypatch.setenv("GSD_ENVIRONMENT", str(tmp_path / "worker"))
-    monkeypatch.setattr(environment, "findings", [])
+    monkeypatch.setattr(findings, "lines", [])
+    monkeypatch.setattr(findings, "_looked", False)
     monkeypatch.setattr(environment, "environment_job", None)
     monkeypatch.setattr(environment, "check_job", None)
     gs_diffusion_addon.register()
@@ -61,6 +62,49 @@ def test_what_was_found_is_a_line_each(monkeypatch):
     assert asked[0][:2] == ("check", "--json")
     shown = " ".join(drawn())
     assert "Torch: 2.13 works" in shown and "EbSynth: none" in shown and "Get it." in shown
+
+
+def test_backends_that_were_not_found_say_so_and_files_stay_valid(monkeypatch):
+    settings = bpy.context.scene.gs_diffusion
+    settings.trainer = "gsplat"
+    choices = properties._offered("trainer")
+    before = choices(None, None)
+    lines = [
+        {"name": "gsplat (CUDA)", "ok": False, "detail": "no CUDA card", "todo": "Buy one.",
+         "required": False},
+        {"name": "Brush", "ok": True, "detail": "found", "todo": "", "required": False},
+    ]  # fmt: skip
+    stand_in(monkeypatch, f"print({json.dumps(json.dumps(lines))})")
+    bpy.ops.gs_diffusion.check()
+    after = {item[0]: item for item in choices(None, None)}
+    assert after["gsplat"][1] == "gsplat (no CUDA card)" and "Buy one." in after["gsplat"][2]
+    assert after["brush"][1] == "Brush"
+    assert [(i[0], i[4]) for i in before] == [(i[0], i[4]) for i in after.values()]
+    assert settings.trainer == "gsplat"
+    monkeypatch.setattr(findings, "lines", [])
+    monkeypatch.setattr(findings, "_looked", False)  # as in a new session
+    assert findings.lacking("gsplat")["detail"] == "no CUDA card"
+    findings.file().write_text('[1, {"name": 2}, {"name": "gsplat (CUDA)"}]')
+    monkeypatch.setattr(findings, "lines", [])
+    monkeypatch.setattr(findings, "_looked", False)
+    assert findings.lacking("gsplat") is None
+
+
+def test_the_check_looks_where_the_scene_says_but_beyond_this_machine_only_when_allowed(
+    monkeypatch,
+):
+    asked = stand_in(monkeypatch, "print('[]')")
+    settings = bpy.context.scene.gs_diffusion
+    settings.ebsynth, settings.server = "/opt/ebsynth", "http://127.0.0.1:9"
+    monkeypatch.setattr(environment.online, "allowed", lambda: False)
+    bpy.ops.gs_diffusion.check()
+    assert {"--ebsynth=/opt/ebsynth", "--server=http://127.0.0.1:9"} <= set(asked[-1])
+    settings.server = "http://far.example:7860"
+    bpy.ops.gs_diffusion.check()
+    assert not [word for word in asked[-1] if "far.example" in word]
+    monkeypatch.setattr(environment.online, "allowed", lambda: True)
+    bpy.ops.gs_diffusion.check()
+    assert "--server=http://far.example:7860" in asked[-1]
 
 
 def test_the_environment_is_announced_made_and_removed(monkeypatch, tmp_path):

@@ -12,7 +12,8 @@ from gs_diffusion_addon.core.arguments import build, given_settings
 from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import SCENE_COPY, Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings, from_json, kind, knob, names
-from gs_diffusion_addon.ui import panels, properties, running, runs, splat_panel
+from gs_diffusion_addon.core.stages import plan
+from gs_diffusion_addon.ui import panels, properties, run_panels, running, runs, splat_panel
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.ui_helpers import drawn
 
@@ -62,7 +63,12 @@ def test_every_setting_is_a_property_with_its_help_default_and_range(name):
     k, default = knob(name), getattr(Settings(), name)
     assert found.description == k.help
     assert getattr(group(), name) == pytest.approx(default)
-    if k.choices:
+    if name in properties.BACKENDS:
+        choices = properties._offered(name)(None, None)
+        assert tuple((c[0], c[4]) for c in choices) == tuple(
+            (c, i) for i, c in enumerate(k.choices)
+        )
+    elif k.choices:
         assert tuple(i.identifier for i in found.enum_items) == k.choices
     elif kind(name) in (int, float) and k.low is not None:
         assert found.hard_min == pytest.approx(k.low)
@@ -179,6 +185,68 @@ def test_run_operator_saves_the_scene_runs_the_worker_and_imports(tmp_path, monk
     assert "splat_iter1" in objects and objects["Cube"].hide_render
     assert runs.unfinished(tmp_path / "runs") == tmp_path / "runs" / "run-001"  # no .blend yet
     assert runs.next_run(tmp_path / "runs").name == "run-002"
+
+
+def test_frames_of_a_main_folder_need_no_copy_of_the_scene_and_hide_nothing(tmp_path, monkeypatch):
+    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+    write_splats(tmp_path / "made.ply", splats)
+    write_json(tmp_path / "made.json", new_manifest(Settings(main_folder="x"), "0"))
+    stand_in_worker(
+        tmp_path,
+        monkeypatch,
+        "import pathlib, shutil, sys\n"
+        "words = dict(a.split('=', 1) for a in sys.argv[1:] if '=' in a)\n"
+        "out, here = pathlib.Path(words['--out']), pathlib.Path(__file__).parent\n"
+        "assert words['--main-folder'] == str(here / 'posed') and '--blend' not in words, words\n"
+        "assert '--views' not in words and '--rings' not in words, words\n"
+        "shutil.copy(here / 'made.json', out / 'run.json')\n"
+        "shutil.copy(here / 'made.ply', out / 'splat_iter1.ply')\n",
+    )
+    bpy.ops.mesh.primitive_cube_add()
+    group().folder, group().main_folder = str(tmp_path / "runs"), str(tmp_path / "posed")
+    assert "The frames come from the main folder;" in " ".join(drawn(panels.GS_DIFFUSION_PT_model))
+    assert bpy.ops.gs_diffusion.run_iteration() == {"FINISHED"}
+    assert not (tmp_path / "runs" / "run-001" / SCENE_COPY).exists()
+    objects = bpy.context.scene.objects
+    assert "splat_iter1" in objects and not objects["Cube"].hide_render
+    stages = runs.row(tmp_path / "runs" / "run-001").stages
+    assert stages == len(plan(1, scene=False)) == len(plan(1)) - 1
+
+
+def finished_run(folder):
+    """A run folder with a splat, chosen in the panel."""
+    run = folder / "run-001"
+    run.mkdir(parents=True)
+    write_json(run / "run.json", new_manifest(Settings(blend="x"), "0"))
+    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+    write_splats(run / "splat_iter1.ply", splats)
+    group().folder, group().run = str(folder), run.name
+    return run
+
+
+def test_a_finished_run_offers_videos_and_splat_tools(tmp_path, monkeypatch):
+    assert not bpy.ops.gs_diffusion.export_video.poll()
+    run = finished_run(tmp_path / "runs")
+    stand_in_worker(tmp_path, monkeypatch, "import sys\nprint('|'.join(sys.argv[1:]))")
+    shown = drawn(run_panels.GS_DIFFUSION_PT_result)
+    assert {"Export Video", "Info", "Prune", "Convert"} <= set(shown)
+    bpy.ops.gs_diffusion.export_video(kind="gif")
+    assert f"video|--out={run}|--kind=gif|--width=320" in running.current.message
+    bpy.ops.gs_diffusion.prune_splat()
+    made = run / "splat_iter1-pruned.ply"
+    assert f"splat|prune|{run / 'splat_iter1.ply'}|--out={made}" in running.current.message
+    bpy.ops.gs_diffusion.convert_splat(ending=".spz")
+    assert running.current.message.endswith(f"--out={run / 'splat_iter1.spz'}")
+    stand_in_worker(tmp_path, monkeypatch, "import sys\nprint('gsd: No room.')\nsys.exit(4)")
+    with pytest.raises(RuntimeError, match="No room"):
+        bpy.ops.gs_diffusion.export_video(kind="webp")
+
+
+def test_the_facts_of_a_splat_come_from_the_real_program_into_the_panel(tmp_path):
+    finished_run(tmp_path / "runs")
+    assert bpy.ops.gs_diffusion.splat_info() == {"FINISHED"}
+    shown = drawn(run_panels.GS_DIFFUSION_PT_result)
+    assert "splats 3" in shown and "SH degree 0" in shown
 
 
 def test_run_operator_says_why_it_failed_and_starts_over_in_the_same_folder(tmp_path, monkeypatch):

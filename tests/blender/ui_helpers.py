@@ -4,8 +4,6 @@ from types import SimpleNamespace
 
 import bpy
 
-from gs_diffusion_addon.ui import panels
-
 
 class Layout:
     """Stands in for bpy's UILayout, which exists only in a window: checks what a panel asks for."""
@@ -56,10 +54,5 @@ def drawn(panel) -> list[str]:
     for name in ("groups", "stage", "bl_idname"):
         setattr(stand_in, name, getattr(panel, name, ""))
     stand_in._draw_run = lambda *words: panel._draw_run(stand_in, *words)
-    if (
-        issubclass(panel, panels.StagePanel) and "draw" not in vars(panel)
-    ) or panel is panels.GS_DIFFUSION_PT_train:
-        panels.StagePanel.draw(stand_in, bpy.context)
-    else:
-        panel.draw(stand_in, bpy.context)
+    panel.draw(stand_in, bpy.context)
     return layout.shown
