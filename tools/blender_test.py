@@ -29,7 +29,8 @@ WHEELS = {
 INSTALL_SECONDS = 150
 SCENARIOS = (
     *("idle", "run", "cancel", "fail", "quit_and_stop", "resume", "quit_and_leave", "adopt"),
-    *("try_view", "stages", "large_import"),
+    *("try_view", "stages", "reroll", "live_preview", "skip_ebsynth", "splat_tools"),
+    *("main_folder", "preferences", "large_import", "search", "ask_before_quitting"),
 )
 """Of tests/window/scenarios.py; what one leaves behind is there for the next."""
 
@@ -100,10 +101,10 @@ def verdict(command: Sequence[str], home: Path, word: str, display: str = "") ->
         env.update(DISPLAY=display, LIBGL_ALWAYS_SOFTWARE="1")
     try:
         done = subprocess.run(
-            command, env=env, capture_output=True, text=True, timeout=400, check=False
+            command, env=env, capture_output=True, text=True, timeout=900, check=False
         )
     except subprocess.TimeoutExpired:
-        raise AssertionError("did not end within 400 s") from None
+        raise AssertionError("did not end within 900 s") from None
     text = done.stdout + done.stderr
     assert f"{word} OK" in text, "\n".join(text.splitlines()[-25:])
     kept = ("TIMER", "CANCELLED", f"{word} OK in")
@@ -220,7 +221,8 @@ def play(blender: str, scenario: str, display_name: str) -> str:
     """One scenario in a Blender of its own; raises AssertionError."""
     driver = ROOT / "tests" / "window" / "driver.py"
     out = WORK / "window"
-    command = [blender, "--window-geometry", "0", "0", "1600", "900", "-P", str(driver)]
+    size = ["--window-geometry", "0", "0", "1600", "900"]
+    command = [blender, *size, "--enable-event-simulate", "-P", str(driver)]
     return verdict([*command, "--", str(out), scenario], out, "DRIVER", display_name)
 
 

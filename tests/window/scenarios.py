@@ -41,7 +41,7 @@ def run() -> Iterator[float]:
     """The button, progress while it works, and the splat in the scene at the end."""
     before = set(bpy.data.objects.keys())
     yield from _press_run()
-    yield from driver.wait_for(lambda: _job().image, 60)
+    yield from driver.wait_for(lambda: _job().image, 240)
     yield 3.0
     driver.shoot("running", 620)
     driver.shoot("running_window")
@@ -56,7 +56,7 @@ def run() -> Iterator[float]:
 def cancel() -> Iterator[float]:
     """Cancel ends the run at once and leaves no process."""
     yield from _press_run()
-    yield from driver.wait_for(lambda: _job().image, 60)
+    yield from driver.wait_for(lambda: _job().image, 240)
     folder = _job().folder
     assert driver.processes_in(folder)
     start = time.monotonic()
@@ -90,7 +90,7 @@ def quit_and_leave() -> Iterator[float]:
 
 def _quit(outlive: bool) -> Iterator[float]:
     yield from _press_run(outlive=outlive)
-    yield from driver.wait_for(lambda: _job().image, 60)
+    yield from driver.wait_for(lambda: _job().image, 240)
     print("RUN", _job().folder, flush=True)
     driver.print_result("DRIVER OK")
     bpy.ops.wm.quit_blender()
@@ -197,6 +197,147 @@ def stages() -> Iterator[float]:
     assert not (folder / "iter1" / "gs").exists(), "more was done than was asked for"
 
 
+def reroll() -> Iterator[float]:
+    """One keyframe of the run before is restyled anew; the strip shows it."""
+    driver.open_panels("stylize")
+    _scene()
+    run = _newest()
+    key = next(run.glob("iter1/keys/keys*.png"))
+    before = key.stat().st_mtime_ns
+    driver.settings().run = run.name
+    yield from driver.show_tab()
+    driver.measure_ours()
+    number = int(key.stem.removeprefix("keys"))
+    driver.in_viewport(bpy.ops.gs_diffusion.reroll_key, folder=str(run), key=number)
+    yield from _until_over()
+    assert _job().succeeded, _job().outcome
+    assert key.stat().st_mtime_ns > before and any((run / "superseded").rglob(key.name))
+    yield 2.0
+    driver.shoot("reroll", 1300)
+
+
+def live_preview() -> Iterator[float]:
+    """While the splat is trained its newest state stands in the viewport."""
+    yield from _press_run(train_steps=800, splats=2000, max_splats=3000)
+    name = driver.ui("live").NAME
+    yield from driver.wait_for(lambda: name in bpy.data.objects, 400)
+    yield 1.5
+    driver.shoot("live_window")
+    assert len(bpy.data.objects[name].data.vertices) > 0
+    driver.settings().live_preview = True
+    yield from _until_over()
+    assert name not in bpy.data.objects, "the preview was left in the scene"
+    assert "splat_iter1" in bpy.data.objects, _job().outcome
+
+
+def skip_ebsynth() -> Iterator[float]:
+    """While EbSynth's own program is awaited the panel says so; Skip lets the run go on."""
+    yield from _press_run(propagator="ebsynth_folder")
+    yield from driver.wait_for(lambda: _job().rows, 400)
+    yield 1.5
+    driver.shoot("awaited", 620)
+    folder = _job().folder / "iter1" / "ebsynth"
+    assert (folder / "README.txt").is_file()
+    driver.in_viewport(bpy.ops.gs_diffusion.skip_ebsynth, folder=str(folder))
+    yield from _until_over()
+    assert _job().succeeded, _job().outcome
+    assert "splat_iter1" in bpy.data.objects
+
+
+def splat_tools() -> Iterator[float]:
+    """What is made of a finished run: facts, a pruned splat, videos; and the splat exported."""
+    driver.open_panels("result")
+    _scene()
+    run = _newest("splat_iter1.ply")
+    driver.settings().run = run.name
+    yield from driver.show_tab()
+    driver.measure_ours()
+    for operator, options, made in (
+        ("splat_info", {}, "splat_iter1.ply"),
+        ("prune_splat", {}, "splat_iter1-pruned.ply"),
+        ("export_video", {"kind": "gif"}, "iter1.gif"),
+        ("export_video", {"kind": "side-by-side"}, "iter1-side-by-side.mp4"),
+    ):
+        driver.in_viewport(getattr(bpy.ops.gs_diffusion, operator), **options)
+        yield from _until_over()
+        assert _job().succeeded, f"{operator}: {_job().outcome}"
+        assert (run / made).stat().st_size > 100, made
+    yield 1.0
+    driver.shoot("tools", 1300)
+    driver.in_viewport(bpy.ops.gs_diffusion.import_result, folder=str(run))
+    item = bpy.data.objects["splat_iter1"]
+    bpy.context.view_layer.objects.active = item
+    yield 0.5
+    out = driver.OUT / "exported.ply"
+    out.unlink(missing_ok=True)
+    window, area, _ = driver.viewport()
+    with bpy.context.temp_override(window=window, area=area):
+        bpy.ops.gs_diffusion.export_splat("EXEC_DEFAULT", filepath=str(out))
+    assert out.read_bytes() == (run / "splat_iter1.ply").read_bytes(), "the export differs"
+    driver.open_panels("splat")
+    yield 1.5
+    driver.shoot("splat", 1300)
+
+
+def main_folder() -> Iterator[float]:
+    """Frames of a folder with cameras and pictures; nothing in the scene is hidden."""
+    source = _newest("splat_iter1.ply")
+    driver.open_panels("model")
+    yield from _press_run(main_folder=str(source), main_frames=10)
+    yield from driver.wait_for(lambda: _job().image, 240)
+    driver.shoot("main_folder", 1300)
+    yield from _until_over()
+    assert _job().succeeded, _job().outcome
+    assert "splat_iter1" in bpy.data.objects
+    assert not bpy.data.objects["Suzanne"].hide_render
+    assert not (_job().folder / "scene.blend").exists()
+
+
+def _preferences() -> None:
+    """The preferences' window at our page."""
+    bpy.ops.screen.userpref_show("INVOKE_DEFAULT", section="ADDONS")
+    bpy.context.window_manager.addon_search = "GS Diffusion"
+    bpy.ops.preferences.addon_expand(module=driver.ADDON)
+
+
+def preferences() -> Iterator[float]:
+    """The preferences show a line for each thing that the check finds."""
+    yield 1.0
+    _preferences()
+    bpy.ops.gs_diffusion.check()
+    findings = driver.ui("findings")
+    environment = driver.ui("environment")
+    yield from driver.wait_for(lambda: not environment.busy(environment.check_job), 240)
+    yield 2.0
+    driver.shoot("preferences")
+    assert [item for item in findings.lines if item["name"] == "Torch" and item["ok"]]
+    driver.open_panels("train")
+    yield from driver.show_tab()
+    yield 1.0
+    driver.shoot("marked", 900)
+
+
+def make_environment() -> Iterator[float]:
+    """Create makes the worker's environment for real, in the folder GSD_ENVIRONMENT; slow and
+    large.
+    """
+    yield 1.0
+    _preferences()
+    bpy.context.preferences.system.use_online_access = True
+    environment = driver.ui("environment")
+    yield 1.0
+    bpy.ops.gs_diffusion.environment("INVOKE_DEFAULT", action="create")
+    job = environment.environment_job
+    yield from driver.wait_for(lambda: "torch" in job.detail.lower() or job.code is not None, 120)
+    yield 1.0
+    driver.shoot("making")
+    yield from driver.wait_for(lambda: job.code is not None, 900)
+    yield 1.0
+    driver.shoot("made")
+    print("ENVIRONMENT", job.outcome, list(job.log)[-8:], flush=True)
+    assert job.succeeded, job.outcome
+
+
 def large_import() -> Iterator[float]:
     """How long the final import of 200,000 splats with harmonics of degree 3 holds the window."""
     import importlib
@@ -228,6 +369,12 @@ def large_import() -> Iterator[float]:
     assert job.message.startswith("Done: "), job.message
 
 
+def _newest(needed: str = "iter1/keys") -> Path:
+    """The newest run of earlier scenarios that has a file."""
+    found = driver.ui("runs").runs(driver.OUT / "runs")
+    return [p for p in found if (p / needed).exists()][-1]
+
+
 def _scene(**changes: Any) -> None:
     """A factory scene with a monkey and settings that take a minute."""
     bpy.data.objects.remove(bpy.data.objects["Cube"])
@@ -252,5 +399,5 @@ def _job() -> Any:
 
 
 def _until_over() -> Iterator[float]:
-    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 280)
+    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 700)
     yield 1.5
