@@ -46,7 +46,7 @@ def diagnosis(
         return MissingError(
             f"The server at {address} wants TLS; write https:// instead of http:// in --server."
         )
-    if any("IncompleteRead" in str(c) for c in causes):
+    if any(words in str(c) for c in causes for words in ("IncompleteRead", "Connection broken")):
         return LostAnswer(f"The server at {address} broke off in the middle of its answer.")
     if method == "POST":
         return LostAnswer(f"The server at {address} closed the connection.")

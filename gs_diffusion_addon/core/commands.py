@@ -27,7 +27,15 @@ from . import (
     upstream_options,
 )
 from .console import Console, duration
-from .errors import EXIT_DONE, EXIT_MISSING, EXIT_STAGE, GsdError, system_error
+from .errors import (
+    EXIT_DONE,
+    EXIT_MISSING,
+    EXIT_STAGE,
+    GsdError,
+    memory_error,
+    out_of_memory,
+    system_error,
+)
 from .events import RECORD, Event, child_emitter, encode
 from .process import end_with_parent, stop_on_signals
 from .run import Run, read_manifest, run_settings
@@ -128,6 +136,9 @@ def _child(stage: str, iteration: int, work: Callable[[], None]) -> int:
         return system_error(error).exit_code
     except Exception as error:  # noqa: BLE001 — the last line of defense of a process
         traceback.print_exc()
+        if memory_error(error):
+            emit("error", message=str(out_of_memory()), code=EXIT_STAGE)
+            return EXIT_STAGE
         emit(
             "error",
             message=f"Stage {stage} failed ({type(error).__name__}: {error}); "

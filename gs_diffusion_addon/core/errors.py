@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 
@@ -86,13 +88,58 @@ _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
+def out_of_memory() -> GsdError:
+    """The sentence for a process that got no more memory."""
+    return StageError(
+        "The memory ran out; close other programs or lower --size, --page-size or "
+        "--max-splats, and run the same command again."
+    )
+
+
+_NO_MEMORY = re.compile(
+    # torch's and Blender's allocators, C++, numpy, OpenBLAS, LLVM, the dynamic loader
+    r"can't allocate memory|not enough memory|[mc]alloc returns null|bad_alloc|out of memory"
+    r"|unable to allocate|cannot allocate memory|memory allocation (still )?failed"
+    r"|failed to map segment",
+    re.IGNORECASE,
+)
+_CRASHED = (-9, -11, -7, -6, 137, 139, 134, 0xC0000005, 0xC0000017)
+"""Exit codes of programs that the system ended: Linux kills what takes the last memory, and few
+libraries look whether they got what they asked for.
+"""
+
+
+def crash_error(stage: str, code: int, log: Path, tail: Iterable[str]) -> GsdError:
+    """The sentence for a stage that ended with ``code`` and said nothing; ``tail`` are the last
+    lines that it printed.
+    """
+    if any(_NO_MEMORY.search(line) for line in tail):
+        return out_of_memory()
+    if code in _CRASHED:
+        return StageError(
+            f"Stage {stage} crashed or was killed (code {code}), as happens when the memory runs "
+            f"out; close other programs or lower --size, --page-size or --max-splats, and run the "
+            f"same command again. What it printed stands in {log}."
+        )
+    return StageError(
+        f"Stage {stage} ended unexpectedly (code {code}); the reason stands in {log}."
+    )
+
+
+def memory_error(error: BaseException | None) -> bool:
+    """Whether an exception, or one behind it, says that there was no memory, whatever its type."""
+    while error is not None:
+        told = isinstance(error, RuntimeError | ImportError | OSError)
+        if isinstance(error, MemoryError) or (told and _NO_MEMORY.search(str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def system_error(error: OSError | MemoryError) -> GsdError:
     """The sentence for what the operating system refused: space, permission, memory."""
-    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM:
-        return StageError(
-            "The memory ran out; close other programs or lower --size, --page-size or "
-            "--max-splats, and run the same command again."
-        )
+    if isinstance(error, MemoryError) or error.errno == errno.ENOMEM or memory_error(error):
+        return out_of_memory()
     where = str(error.filename) if error.filename else "the run folder"
     short = error.errno is None and "requested and" in str(error)  # numpy's own words
     if error.errno in _FULL or short:

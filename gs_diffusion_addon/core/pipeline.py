@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import loop, stages
-from .errors import GsdError, InputError, StageError, error_for_exit_code
+from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
 from .events import Event, encode, make_event
 from .folder import forget_empty_run, prepare_folder, require_startable, resolve
 from .interpreters import blender_command, versions_of, worker_command, worker_python
@@ -276,9 +276,7 @@ class Supervisor:
             priority=settings.priority,
         )
         if ended.code != 0:
-            crash = (
-                f"Stage {name} ended unexpectedly (code {ended.code}); the reason stands in {log}."
-            )
+            crash = str(crash_error(name, ended.code, log, ended.tail))
             error = error_for_exit_code(ended.code, ended.message or crash)
             error.tail = ended.tail
             raise error

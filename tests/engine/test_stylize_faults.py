@@ -49,6 +49,7 @@ WORDS = {
     "die_back": "went away in the middle of",
     "refuse": "went away before",
     "torn": "broke off in the middle of its answer",
+    "rst": "broke off in the middle of its answer",
     "not_json": "not an A1111 server",
     "black": "black picture",
     "wrong_size": "were asked for",

@@ -15,6 +15,7 @@ FAULTS = {
     "html504": "a proxy's web page while the job goes on",
     "reset": "the connection breaks before the answer, the job is done",
     "torn": "the connection breaks in the middle of the answer",
+    "rst": "the network resets the connection in the middle of the answer",
     "refuse": "200, then the server takes no connections for a while",
     "die": "the server stops for good in the middle of the job",
     "not_json": "200 with a web page",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
+import struct
+import time
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
@@ -15,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # or each answer waits 40 ms for the client's ACK
     server_owner: Any  # the A1111Server
-    hang_up = ""  # "refuse": close the connection after this answer, "torn": amid it
+    hang_up = ""  # close the connection after an answer ("refuse") or amid it ("torn", "rst")
 
     def do_GET(self) -> None:
         self.respond("GET", None)
@@ -72,9 +75,21 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
+            if self.hang_up == "rst":
+                self.reset(data[: len(data) // 2])
+                return
             self.wfile.write(data)
         except OSError:
             self.close_connection = True  # the client is gone; the job was done all the same
+
+    def reset(self, data: bytes) -> None:
+        """Send ``data``, and when it has arrived a TCP reset instead of an end."""
+        self.wfile.write(data)
+        time.sleep(0.1)
+        at_once = struct.pack("HH" if os.name == "nt" else "ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.close_connection = True
+        socket.socket(fileno=self.connection.detach()).close()
 
     def log_message(self, *_: object) -> None:
         """Quiet; ``requests`` has everything."""

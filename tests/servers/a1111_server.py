@@ -304,7 +304,7 @@ class A1111Server:
                 if fault in GOOD:
                     self.delivered.append(body["init_images"][0])
                     self.write_down(fault, body)
-                self.hang_up = fault if fault in ("refuse", "torn") else ""
+                self.hang_up = fault if fault in ("refuse", "torn", "rst") else ""
                 return found
             finally:
                 self.active = ""

@@ -41,6 +41,7 @@ AGAIN = {
     "html504": "status 504",
     "reset": "closed the connection",
     "torn": "broke off in the middle of its answer",
+    "rst": "broke off in the middle of its answer",
     "die_back": "went away in the middle of a picture",
     "queue_full": "Queue is full",
 }
@@ -59,7 +60,7 @@ TINY = [
 
 EVERYTHING = {*ASIDE, *AGAIN, *LATER, *GOOD}
 FAR = ("render", "import")
-FEW = {"oom", "nan", "lowvram", "torn", "black", "webp"}
+FEW = {"oom", "nan", "lowvram", "torn", "rst", "black", "no_image", "webp"}
 
 
 def plan(faults: set[str]) -> list[str]:

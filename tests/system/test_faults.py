@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,15 @@ import pytest
 from gs_diffusion_addon.core import stages
 from gs_diffusion_addon.core.run import Run
 
-from .faults import contents, orphans, processes_of
+from .faults import (
+    begin,
+    contents,
+    differences,
+    one_sentence,
+    orphans,
+    processes_of,
+    reference,
+)
 from .program import Done, command, events, gsd, repeated, temporaries
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
@@ -62,10 +71,10 @@ def assert_finished(root: Path, finished: Path) -> None:
     assert not orphans(root)
 
 
-def limited(root: Path, limit: int, value: int) -> Done:
+def limited(root: Path, limit: int, value: int, given: Sequence[str] = ()) -> Done:
     """The command under a resource limit, which its children inherit."""
     done = subprocess.run(
-        command(*arguments(root)),
+        command(*(given or arguments(root))),
         capture_output=True,
         text=True,
         timeout=600,
@@ -85,6 +94,33 @@ def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(before, finished
     assert not temporaries(before)
     json.loads((before / "run.json").read_text(encoding="utf-8"))
     assert_finished(before, finished)
+
+
+def test_memory_that_runs_out_is_a_sentence_and_the_same_command_goes_on(before, finished):
+    """Libraries, arrays and threads get no more of it; what says so is not always a MemoryError."""
+    done = limited(before, resource.RLIMIT_AS, 300 << 20)
+    assert done.code == 4, done.err
+    assert one_sentence(done, "memory", "--size", "--max-splats", "same command") == []
+    assert not temporaries(before)
+    json.loads((before / "run.json").read_text(encoding="utf-8"))
+    assert_finished(before, finished)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["turntable", "stylize", "propagate", "train", "render"])
+def test_little_memory_in_any_stage(stage, tmp_path):
+    """From far too little up to enough: each time a sentence, in the end an undisturbed result."""
+    made = reference(tmp_path / "calm")
+    root, failed = begin(made, stage, tmp_path / "run"), 0
+    for megabytes in (300, 600, 900, 1200, 1600, 2200, 3000, 8000):
+        done = limited(root, resource.RLIMIT_AS, megabytes << 20, made.arguments(root))
+        if done.code == 0:
+            break
+        failed += 1
+        assert one_sentence(done, "memory", "--size", "same command") == [], megabytes
+        assert not temporaries(root)
+    assert done.code == 0 and failed, done.err
+    assert differences(made, root) == []
 
 
 def test_a_process_stopped_for_a_while_goes_on(before, finished):
