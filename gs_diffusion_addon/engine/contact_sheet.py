@@ -17,7 +17,7 @@ from ..core.loop import last_iteration
 from ..core.run import Run, atomic, read_json, read_manifest, run_settings, write_text
 from ..core.settings import Settings, flag, names, to_json
 from ..core.sweep_run import PLAN, SHEETS
-from .report_html import Child, Html, h
+from .report_html import Child, Html, h, scrolled
 from .report_numbers import significant
 from .report_pictures import Picture, picture
 
@@ -201,7 +201,7 @@ def page(title: str, found: Sequence[Entry], cells: Sequence[Html]) -> str:
         h("p", f"{done} of {len(found)} runs finished.", class_="soft"),
         h("div", cells, class_="contact"),
         h("h2", "What differs"),
-        h("div", table, class_="scroll"),
+        scrolled(table, "Figures"),
     )
     meta = h("meta", charset="utf-8")
     view = h("meta", name="viewport", content="width=device-width, initial-scale=1")

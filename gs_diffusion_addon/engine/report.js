@@ -3,9 +3,11 @@
   const panels = [...document.querySelectorAll(".spin div")];
   const slider = document.querySelector(".turn");
   if (!panels.length || !slider) return;
+  const button = document.querySelector(".play");
   const count = Number(slider.max) + 1;
   let place = 0;
-  let touched = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let turning = false;
+  let before = 0;
   const show = () => {
     const frame = ((Math.floor(place) % count) + count) % count;
     slider.value = frame;
@@ -17,11 +19,28 @@
       panel.style.backgroundPosition = `${x}% ${y}%`;
     }
   };
-  slider.addEventListener("input", () => { touched = true; place = Number(slider.value); show(); });
+  const idle = (now) => {
+    if (!turning) return;
+    place += ((now - before) / 1000) * count / 14;
+    before = now;
+    show();
+    requestAnimationFrame(idle);
+  };
+  const turn = (on) => {
+    const begins = on && !turning;
+    turning = on;
+    button.textContent = on ? "Pause" : "Turn";
+    if (!begins) return;
+    before = performance.now();
+    requestAnimationFrame(idle);
+  };
+  button.hidden = false;
+  button.addEventListener("click", () => turn(!turning));
+  slider.addEventListener("input", () => { turn(false); place = Number(slider.value); show(); });
   for (const panel of panels) {
     let last = null;
     panel.addEventListener("pointerdown", (e) => {
-      touched = true; last = e.clientX; panel.setPointerCapture(e.pointerId);
+      turn(false); last = e.clientX; panel.setPointerCapture(e.pointerId);
     });
     panel.addEventListener("pointermove", (e) => {
       if (last === null) return;
@@ -33,11 +52,5 @@
       panel.addEventListener(end, () => { last = null; });
     }
   }
-  let before = performance.now();
-  const idle = (now) => {
-    if (!touched) { place += ((now - before) / 1000) * count / 14; show(); }
-    before = now;
-    if (!touched) requestAnimationFrame(idle);
-  };
-  requestAnimationFrame(idle);
+  turn(!matchMedia("(prefers-reduced-motion: reduce)").matches);
 })();

@@ -6,6 +6,7 @@ is not there yet is left out.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +23,9 @@ from .metrics import measure
 from .metrics_loop import history
 from .report_history import history_curves
 from .report_incidents import incidents
-from .report_page import Page, Section, Strip, StripRow, render
-from .report_pictures import DETAILS, Detail, difference, picture, sprite
+from .report_page import Page, render
+from .report_pictures import DETAILS, Detail, Sprite, difference, picture, sprite
+from .report_sections import Section, Strip, StripRow
 from .report_settings import command, setting_rows, versions
 from .report_viewer import Viewer, viewer
 
@@ -82,6 +84,7 @@ def _page(
         negative=settings.negative_prompt,
         note=_note(settings),
         spins=_spins(run, frames, detail),
+        earlier=_earlier(run, frames, detail),
         cards=report_numbers.cards(last),
         warp_heads=list(report_numbers.LAGS.values()),
         warp=[
@@ -91,7 +94,7 @@ def _page(
         warp_text=report_numbers.warp_text(last),
         curves=history_curves(history(run)),
         sections=[
-            _section(run.at(k), settings, frames, detail)
+            _section(run.at(k), settings, frames, detail, folded=k < run.iteration)
             for k in _told(run.iteration, detail.iterations)
         ],
         seconds=report_numbers.seconds(every),
@@ -130,18 +133,27 @@ def _told(iteration: int, most: int) -> list[int]:
 # --- pictures -------------------------------------------------------------------------------------
 
 
-def _spins(run: Run, frames: Sequence[Frame], detail: Detail) -> list[Any]:
-    """The model, the restyled frames, and the splat of every iteration, for one slider."""
+def _spins(run: Run, frames: Sequence[Frame], detail: Detail) -> list[tuple[str, Sprite]]:
+    """The model, the restyled frames, and the last splat, for one slider."""
     circle = [f.frame for f in ring(frames)]
+    last = f", iteration {run.iteration}" if run.iteration > 1 else ""
     kinds = [
         ("The model", [run.frame(k) for k in circle]),
-        ("Restyled frames", [run.stylized_frame(k) for k in circle]),
+        (f"Restyled frames{last}", [run.stylized_frame(k) for k in circle]),
+        (f"The splat{last}", [run.render(k) for k in circle]),
     ]
-    told = sorted(_told(run.iteration, detail.iterations))
-    for k in told:
-        label = "The splat" if run.iteration == 1 else f"The splat, iteration {k}"
-        kinds.append((label, [run.at(k).render(frame) for frame in circle]))
     made = ((label, sprite(paths, detail)) for label, paths in kinds)
+    return [(label, s) for label, s in made if s is not None]
+
+
+def _earlier(run: Run, frames: Sequence[Frame], detail: Detail) -> list[tuple[str, Sprite]]:
+    """The splats of the iterations before, small, for the same slider."""
+    circle = [f.frame for f in ring(frames)]
+    small = dataclasses.replace(detail, spin=detail.thumb)
+    told = [k for k in sorted(_told(run.iteration, detail.iterations)) if k < run.iteration]
+    made = (
+        (f"Splat {k}", sprite([run.at(k).render(frame) for frame in circle], small)) for k in told
+    )
     return [(label, s) for label, s in made if s is not None]
 
 
@@ -159,7 +171,9 @@ def strip_views(circle: Sequence[int], keys: Sequence[int]) -> list[int]:
     return sorted({near[v] if abs(near[v] - v) < step / 2 else v for v in views})
 
 
-def _section(run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail) -> Section:
+def _section(
+    run: Run, settings: Settings, frames: Sequence[Frame], detail: Detail, folded: bool
+) -> Section:
     circle = ring(frames)
     keys = planned(run, settings)
     views = strip_views([f.frame for f in circle], keys)
@@ -178,6 +192,7 @@ def _section(run: Run, settings: Settings, frames: Sequence[Frame], detail: Deta
         strips,
         _pages(run, detail),
         _heat(run, detail),
+        folded,
     )
 
 

@@ -24,11 +24,15 @@ def history_curves(rows: Sequence[Row]) -> list[Curve]:
     def part(name: str, key: str) -> Callable[[Row], Number]:
         return lambda row: (row.get(name) or {}).get(key)
 
-    def both(title: str, name: str) -> Curve:
-        return Curve(title, [(n, line(part(name, n))) for n in ("propagated", "splat")])
+    def both(title: str, name: str, most: Number = None) -> Curve:
+        lines = [(n, line(part(name, n))) for n in ("propagated", "splat")]
+        return Curve(title, lines, most=most)
 
-    def single(title: str, label: str, name: str, scale: float = 1.0) -> Curve:
-        return Curve(title, [(label, line(lambda row: row.get(name), scale))])
+    def single(title: str, name: str, scale: float = 1.0, most: Number = None) -> Curve:
+        return Curve(title, [("splat", line(lambda row: row.get(name), scale))], most=most)
+
+    def cosine(title: str, key: str) -> Curve:
+        return Curve(title, [("splat", line(part("clip", key)))], least=-1.0, most=1.0)
 
     warp = [
         Curve(
@@ -42,15 +46,15 @@ def history_curves(rows: Sequence[Row]) -> list[Curve]:
     ]
     made = [
         *warp,
-        single("PSNR of held-out views inside the silhouette, dB", "splat", "psnr_test_object"),
-        single("SSIM of held-out views", "splat", "ssim_test"),
+        single("PSNR of held-out views inside the silhouette, dB", "psnr_test_object"),
+        single("SSIM of held-out views", "ssim_test", most=1.0),
         both("Sharpness", "sharpness"),
-        both("Likeness to the keys' style", "style_likeness"),
-        single("Change from the last iteration, % of full range", "splat", "change", 100),
-        single("Silhouette overlap with the model", "splat", "silhouette_iou"),
-        single("Pixels where the splat left the model, %", "splat", "drift", 100),
-        Curve("Prompt similarity (CLIP)", [("splat", line(part("clip", "prompt")))]),
-        Curve("Directional similarity (CLIP)", [("splat", line(part("clip", "direction")))]),
+        both("Likeness to the keys' style", "style_likeness", most=1.0),
+        single("Change from the last iteration, % of full range", "change", 100, 100.0),
+        single("Silhouette overlap with the model", "silhouette_iou", most=1.0),
+        single("Pixels where the splat left the model, %", "drift", 100, 100.0),
+        cosine("Prompt similarity (CLIP)", "prompt"),
+        cosine("Directional similarity (CLIP)", "direction"),
         Curve("Seconds an iteration", [("all stages", line(_seconds))]),
     ]
     return [c for c in made if any(v is not None for _, values in c.lines for v in values)]

@@ -28,6 +28,11 @@ def h(tag: str, *children: Child, **attributes: str | int) -> Html:
     return Html(f"<{tag}{written}>{_join(children)}</{tag}>")
 
 
+def scrolled(table: Html, name: str) -> Html:
+    """A table that may be wider than the page; ``name`` is said when it is reached by keyboard."""
+    return h("div", table, class_="scroll", tabindex=0, role="region", aria_label=name)
+
+
 def _join(children: Iterable[Child]) -> str:
     parts = []
     for child in children:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .report_curves import Curve, curves
-from .report_html import Child, Html, h
+from .report_html import Child, Html, h, scrolled
 from .report_incidents import incident_list
-from .report_pictures import Picture, Sprite
+from .report_pictures import Sprite
+from .report_sections import Section, section_html
 from .report_viewer import Viewer, viewer_figure, viewer_scripts
 
 
@@ -24,33 +25,6 @@ class Card:
     unit: str
     label: str
     hint: str
-
-
-@dataclass(frozen=True)
-class StripRow:
-    """A row of pictures, one a view; None leaves a cell empty."""
-
-    label: str
-    cells: Sequence[Picture | None]
-
-
-@dataclass(frozen=True)
-class Strip:
-    """Pictures of the same views, one row a kind; ``heads`` name the views."""
-
-    heads: Sequence[str]
-    rows: Sequence[StripRow]
-
-
-@dataclass(frozen=True)
-class Section:
-    """An iteration: its strips, its key pages before and after, and its named heat maps."""
-
-    title: str
-    text: str
-    strips: Sequence[tuple[str, Strip]]
-    pages: Sequence[tuple[Picture, Picture | None]]
-    heat: Sequence[tuple[str, Picture]] = field(default=())
 
 
 @dataclass(frozen=True)
@@ -74,13 +48,14 @@ class SettingRow:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything the report says."""
+    """Everything the report says; ``earlier`` are the splats of earlier iterations, shown small."""
 
     title: str
     subtitle: str
     negative: str
     note: str
     spins: Sequence[tuple[str, Sprite]]
+    earlier: Sequence[tuple[str, Sprite]]
     cards: Sequence[Card]
     warp_heads: Sequence[str]
     warp: Sequence[tuple[str, Sequence[WarpRow]]]
@@ -114,11 +89,11 @@ def render(page: Page) -> str:
         h("header", _header(page)),
         h(
             "main",
-            _stage(page.spins),
+            _stage(page.spins, page.earlier),
             h("div", [_card(c) for c in page.cards], class_="cards"),
             viewer_figure(page.viewer),
             curves(page.curves),
-            [_section(s) for s in page.sections],
+            h("div", [section_html(s) for s in page.sections], id="pictures"),
             _consistency(page),
             _held_out(page.quality),
             _bars(page.seconds),
@@ -141,29 +116,28 @@ def _header(page: Page) -> list[Child]:
         h("p", page.subtitle, class_="soft"),
         h("p", h("b", "Kept out: "), page.negative, class_="soft") if page.negative else None,
         h("p", page.note, class_="note") if page.note else None,
+        h("nav", [h("a", text, href=f"#{place}") for text, place in _places(page)]),
     ]
 
 
-def _stage(spins: Sequence[tuple[str, Sprite]]) -> Child:
+def _places(page: Page) -> list[tuple[str, str]]:
+    """What the page has, and the elements it begins at."""
+    parts = [
+        ("3-D", "splat", page.viewer),
+        ("Curves", "curves", page.curves),
+        ("Pictures", "pictures", page.sections),
+        ("Consistency", "consistency", page.warp),
+        ("Settings", "settings", True),
+        ("Do it again", "again", True),
+    ]
+    return [(text, place) for text, place, there in parts if there]
+
+
+def _stage(spins: Sequence[tuple[str, Sprite]], earlier: Sequence[tuple[str, Sprite]]) -> Child:
     """Pictures that turn together; without a script the first view stands still."""
     if not spins:
         return None
-    figures = []
-    for label, s in spins:
-        style = (
-            f"aspect-ratio:{s.width}/{s.height};background-image:url({s.uri});"
-            f"background-size:{100 * s.columns}% {100 * s.rows}%"
-        )
-        turning = h(
-            "div",
-            style=style,
-            data_columns=s.columns,
-            data_rows=s.rows,
-            role="img",
-            aria_label=label,
-        )
-        figures.append(h("figure", h("div", turning, class_="spin"), h("figcaption", label)))
-    last = min(s.count for _, s in spins) - 1
+    last = min(s.count for _, s in [*spins, *earlier]) - 1
     slider = h(
         "input",
         type="range",
@@ -173,7 +147,36 @@ def _stage(spins: Sequence[tuple[str, Sprite]]) -> Child:
         value=0,
         aria_label="Turn the model",
     )
-    return [h("div", figures, class_="stage"), slider]
+    film = None
+    if earlier:
+        shown = h("div", [_spin(label, s) for label, s in earlier], class_="film")
+        film = h("section", shown, tabindex=0, aria_label="Splats of earlier iterations")
+    return [
+        h("div", [_spin(label, s) for label, s in spins], class_="stage"),
+        h(
+            "div",
+            h("button", "Turn", type="button", class_="play", hidden=""),
+            slider,
+            class_="turning",
+        ),
+        film,
+    ]
+
+
+def _spin(label: str, s: Sprite) -> Html:
+    style = (
+        f"aspect-ratio:{s.width}/{s.height};background-image:url({s.uri});"
+        f"background-size:{100 * s.columns}% {100 * s.rows}%"
+    )
+    turning = h(
+        "div",
+        style=style,
+        data_columns=s.columns,
+        data_rows=s.rows,
+        role="img",
+        aria_label=label,
+    )
+    return h("figure", h("div", turning, class_="spin"), h("figcaption", label))
 
 
 def _card(card: Card) -> Html:
@@ -185,45 +188,6 @@ def _card(card: Card) -> Html:
         h("i", card.hint) if card.hint else None,
         class_="card",
     )
-
-
-def _section(section: Section) -> list[Child]:
-    out: list[Child] = [h("h2", section.title), h("p", section.text, class_="soft")]
-    for title, strip in section.strips:
-        out += [h("h3", title) if title else None, _strip(strip)]
-    if section.pages:
-        out.append(h("h3", "Keyframe pages, as sent to the stylizer and as they came back"))
-        out += [_pages(before, after) for before, after in section.pages]
-    if section.heat:
-        out.append(h("h3", "Heat maps"))
-        maps = [h("figure", _image(p, name), h("figcaption", name)) for name, p in section.heat]
-        out.append(h("div", maps, class_="pages"))
-    return out
-
-
-def _strip(strip: Strip) -> Html:
-    head = h("tr", h("th"), [h("th", text, scope="col") for text in strip.heads])
-    rows = []
-    for row in strip.rows:
-        cells = [
-            h("td", _image(p, f"{row.label}, {view}") if p else None)
-            for p, view in zip(row.cells, strip.heads, strict=True)
-        ]
-        rows.append(h("tr", h("th", row.label, scope="row"), cells))
-    table = h("table", h("thead", head), h("tbody", rows), class_="strip")
-    return h("div", table, class_="scroll")
-
-
-def _image(picture: Picture, label: str) -> Html:
-    return h("img", src=picture.uri, width=picture.width, height=picture.height, alt=label)
-
-
-def _pages(before: Picture, after: Picture | None) -> Html:
-    second = (
-        h("figure", _image(after, "Restyled page"), h("figcaption", "after")) if after else None
-    )
-    first = h("figure", _image(before, "Page of keyframes"), h("figcaption", "before"))
-    return h("div", first, second, class_="pages")
 
 
 def _consistency(page: Page) -> list[Child]:
@@ -238,9 +202,9 @@ def _consistency(page: Page) -> list[Child]:
         body += [_warp_row(row) for row in rows]
     table = h("table", h("thead", heads), h("tbody", body), class_="data")
     return [
-        h("h2", "Consistency between views"),
+        h("h2", "Consistency between views", id="consistency"),
         h("p", page.warp_text),
-        h("div", table, class_="scroll"),
+        scrolled(table, "Consistency between views"),
         h(
             "p",
             "Warp error × 10⁴: mean squared difference, on a scale of 0 to 1, of the same surface "
@@ -279,7 +243,7 @@ def _held_out(rows: Sequence[Sequence[str]]) -> list[Child]:
             "Renders of the splat against the restyled frames of the held-out views, in decibels "
             "(more is better).",
         ),
-        h("div", table, class_="scroll"),
+        scrolled(table, "Held-out views"),
     ]
 
 
@@ -312,10 +276,13 @@ def _settings(groups: Sequence[tuple[str, Sequence[SettingRow]]]) -> list[Child]
     """What was set stands open, the whole list is folded."""
     changed = [(title, [r for r in rows if r.changed]) for title, rows in groups]
     changed = [(title, rows) for title, rows in changed if rows]
-    out: list[Child] = [h("h2", "Settings")]
+    out: list[Child] = [h("h2", "Settings", id="settings")]
     if changed:
         out += [h("p", "What was set for this run:"), _settings_table(changed)]
-    return [*out, h("details", h("summary", "All settings"), _settings_table(groups))]
+    return [
+        *out,
+        h("details", h("summary", "All settings"), _settings_table(groups), class_="printed"),
+    ]
 
 
 def _settings_table(groups: Sequence[tuple[str, Sequence[SettingRow]]]) -> Html:
@@ -327,15 +294,15 @@ def _settings_table(groups: Sequence[tuple[str, Sequence[SettingRow]]]) -> Html:
             body.append(h("tr", *cells, **({"class_": "changed"} if row.changed else {})))
     head = h("tr", [h("th", t) for t in ("Setting", "Value", "What it does")])
     table = h("table", h("thead", head), h("tbody", body), class_="data settings")
-    return h("div", table, class_="scroll")
+    return scrolled(table, "Settings")
 
 
 def _reproduce(page: Page) -> list[Child]:
     rows = [h("tr", h("th", k, scope="row"), h("td", v)) for k, v in page.versions]
     return [
-        h("h2", "Do it again"),
+        h("h2", "Do it again", id="again"),
         h("p", "The same command makes the same run; in the same folder it continues it."),
         h("pre", page.command),
         h("h3", "Made with") if rows else None,
-        h("div", h("table", h("tbody", rows), class_="data"), class_="scroll") if rows else None,
+        scrolled(h("table", h("tbody", rows), class_="data"), "Versions") if rows else None,
     ]

@@ -1,4 +1,5 @@
 // The splat in 3-D: unpacks the page's own .spz models and shows one at a time with gsplat.js (GSPLAT).
+// The library has no view-dependent color, so it is worked out here whenever the eye has moved.
 (() => {
   const figure = document.querySelector(".viewer");
   if (!figure) return;
@@ -25,6 +26,8 @@
     const rotations = new Float32Array(4 * count), colors = new Uint8Array(4 * count);
     const flip = [1, -1, -1];
     const alphas = 16 + 9 * count, rgb = alphas + count, logs = rgb + 3 * count, xyz = logs + 3 * count;
+    const degree = view.getUint8(12);
+    const plain = new Float32Array(3 * count);
     for (let k = 0; k < count; k++) {
       let square = 0;
       for (let a = 0; a < 3; a++) {
@@ -34,6 +37,7 @@
         scales[3 * k + a] = Math.exp(data[logs + 3 * k + a] / 16 - 10) / size;
         const harmonic = (data[rgb + 3 * k + a] / 255 - 0.5) / 0.15;
         const color = 255 * (0.5 + 0.28209479177387814 * harmonic);
+        plain[3 * k + a] = color;
         colors[4 * k + a] = Math.max(0, Math.min(255, Math.round(color)));
         const q = data[xyz + 3 * k + a] / 127.5 - 1;
         rotations[4 * k + 1 + a] = flip[a] * q;
@@ -42,7 +46,53 @@
       rotations[4 * k] = Math.sqrt(Math.max(0, 1 - square));
       colors[4 * k + 3] = data[alphas + k];
     }
-    return new GSPLAT.SplatData(count, positions, rotations, scales, colors);
+    const splat = new GSPLAT.Splat(new GSPLAT.SplatData(count, positions, rotations, scales, colors));
+    return { splat, degree, plain, harmonics: data.subarray(xyz + 3 * count) };
+  };
+
+  // Values of the harmonics of degree 1 to 3 in a unit direction, with the signs of 3DGS' rasterizer.
+  const basis = (x, y, z, degree, out) => {
+    out[0] = -0.4886025119029199 * y;
+    out[1] = 0.4886025119029199 * z;
+    out[2] = -0.4886025119029199 * x;
+    if (degree < 2) return;
+    const xx = x * x, yy = y * y, zz = z * z;
+    out[3] = 1.0925484305920792 * x * y;
+    out[4] = -1.0925484305920792 * y * z;
+    out[5] = 0.31539156525252005 * (2 * zz - xx - yy);
+    out[6] = -1.0925484305920792 * x * z;
+    out[7] = 0.5462742152960396 * (xx - yy);
+    if (degree < 3) return;
+    out[8] = -0.5900435899266435 * y * (3 * xx - yy);
+    out[9] = 2.890611442640554 * x * y * z;
+    out[10] = -0.4570457994644658 * y * (4 * zz - xx - yy);
+    out[11] = 0.3731763325901154 * z * (2 * zz - 3 * xx - 3 * yy);
+    out[12] = -0.4570457994644658 * x * (4 * zz - xx - yy);
+    out[13] = 1.445305721320277 * z * (xx - yy);
+    out[14] = -0.5900435899266435 * x * (xx - 3 * yy);
+  };
+
+  // Write the colors seen from the eye into the library's texture data: 32 bytes a splat, color last.
+  const tint = (model, data, eye) => {
+    const { degree, plain, harmonics } = model;
+    const bytes = new Uint8ClampedArray(data.data.buffer, data.data.byteOffset);
+    const number = (degree + 1) ** 2 - 1;
+    const values = new Float32Array(number);
+    const xyz = data.positions;
+    for (let k = 0; k < data.vertexCount; k++) {
+      const x = xyz[3 * k] - eye.x, y = xyz[3 * k + 1] - eye.y, z = xyz[3 * k + 2] - eye.z;
+      const length = Math.hypot(x, y, z) || 1;
+      basis(x / length, -y / length, -z / length, degree, values);
+      let r = 0, g = 0, b = 0;
+      for (let j = 0, at = 3 * number * k; j < number; j++, at += 3) {
+        r += values[j] * (harmonics[at] - 128);
+        g += values[j] * (harmonics[at + 1] - 128);
+        b += values[j] * (harmonics[at + 2] - 128);
+      }
+      bytes[32 * k + 28] = plain[3 * k] + r * (255 / 128);
+      bytes[32 * k + 29] = plain[3 * k + 1] + g * (255 / 128);
+      bytes[32 * k + 30] = plain[3 * k + 2] + b * (255 / 128);
+    }
   };
 
   const start = () => {
@@ -110,10 +160,12 @@
       say("Unpacking …");
       try {
         const packed = document.getElementById(button.dataset.model).textContent;
-        const splat = new GSPLAT.Splat(unpacked(await inflated(packed)));
+        const next = unpacked(await inflated(packed));
         if (button.getAttribute("aria-pressed") !== "true") return;
         for (const object of [...scene.objects]) scene.removeObject(object);
-        scene.addObject(splat);
+        model = next;
+        tinted = null;
+        scene.addObject(model.splat);
         say(button.dataset.says);
         figure.dataset.shown = button.dataset.model;
       } catch (error) {
@@ -125,6 +177,22 @@
     // worker finds meanwhile. A still view costs nothing.
     let drawn = [];
     let left = 0;
+    let model = null;
+    let tinted = null; // the eye's place that the colors are for
+    const recolor = (place) => {
+      const { renderData, splatTexture } = renderer.renderProgram;
+      // The library has just packed the model (and will upload it), or we must upload it ourselves.
+      const fresh = renderData?.dataChanged;
+      if (!model?.degree || !renderData || (!fresh && (tinted === null || tinted === place))) return;
+      tint(model, renderData, camera.position);
+      tinted = place;
+      if (fresh) return;
+      const { gl } = renderer;
+      gl.activeTexture(gl.TEXTURE0);
+      gl.bindTexture(gl.TEXTURE_2D, splatTexture);
+      const { width, height, data } = renderData;
+      gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, width, height, gl.RGBA_INTEGER, gl.UNSIGNED_INT, data);
+    };
     const draw = () => {
       if (!visible) return;
       resize();
@@ -137,6 +205,7 @@
       drawn = now;
       if (left > 0 && scene.objects.length) {
         left -= 1;
+        recolor(place.slice(0, 3).join());
         renderer.render(scene, camera);
       }
       requestAnimationFrame(draw);

@@ -31,13 +31,14 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Model:
-    """An iteration's splat for the page: base64 of an .spz file, and how many of ``count`` it
-    shows.
+    """An iteration's splat for the page: base64 of an .spz file, how many of ``count`` it shows,
+    and the degree of its view-dependent color.
     """
 
     iteration: int
     count: int
     shown: int
+    degree: int
     data: str
 
 
@@ -70,7 +71,7 @@ def viewer(
     made = [(k, read_splats(run.at(k).splat)) for k in found]
     usable = [(k, visible(s, most), s.count) for k, s in made]
     models = [
-        Model(k, count, s.count, base64.b64encode(spz_bytes(s)).decode("ascii"))
+        Model(k, count, s.count, s.degree, base64.b64encode(spz_bytes(s)).decode("ascii"))
         for k, s, count in usable
         if s.count
     ]
@@ -158,7 +159,7 @@ def viewer_figure(view: Viewer | None) -> list[Child]:
     )
     say = "The 3-D view starts when a script may run."
     return [
-        h("h2", "The splat in 3-D"),
+        h("h2", "The splat in 3-D", id="splat"),
         h(
             "figure",
             bar,
@@ -173,12 +174,13 @@ def viewer_figure(view: Viewer | None) -> list[Child]:
 
 _HINT = (
     "Drag to turn, drag with the right button to move, click and use the wheel to come closer; "
-    "arrow keys turn it, too. Each splat has one color here, the same from every side."
+    "arrow keys turn it, too."
 )
 
 
 def _says(model: Model) -> str:
-    if model.shown == model.count:
-        return f"Iteration {model.iteration}: {model.count:,} splats."
-    shown = f"the {model.shown:,} of {model.count:,} splats that show most"
-    return f"Iteration {model.iteration}: {shown}."
+    shown = f"{model.count:,} splats"
+    if model.shown < model.count:
+        shown = f"the {model.shown:,} of {model.count:,} splats that show most"
+    color = ", whose color changes with the side they are seen from" if model.degree else ""
+    return f"Iteration {model.iteration}: {shown}{color}."

@@ -14,6 +14,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from gs_diffusion_addon.core.arguments import build, given_settings
@@ -23,7 +25,7 @@ from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import flag, knob, names, to_json
 from gs_diffusion_addon.engine import report, report_numbers, report_pictures, report_settings
 from gs_diffusion_addon.engine.images import read_rgb, write_png
-from gs_diffusion_addon.engine.report_curves import Curve, curves
+from gs_diffusion_addon.engine.report_curves import Curve, curves, ticks
 from gs_diffusion_addon.engine.report_html import h
 from gs_diffusion_addon.engine.report_incidents import incident_list, incidents
 from gs_diffusion_addon.engine.report_page import duration
@@ -181,7 +183,13 @@ def test_says_what_counts(made):
     text = "".join(Page(made[2]).text)
     assert "This is not diffusion" in text
     assert "preview (chosen by auto)" in text
-    parts = ("Iteration 1", "Iteration 2", "Over the iterations", "The splat, iteration 1")
+    parts = (
+        "Iteration 1",
+        "Iteration 2",
+        "Over the iterations",
+        "The splat, iteration 2",
+        "Splat 1",
+    )
     for part in (*parts, "warp error", "Difference", "The splat in 3-D"):
         assert part in text
     assert "PSNR" in text and "SSIM" in text and "60° apart" in text
@@ -315,6 +323,39 @@ def test_the_difference_is_a_heat_map(tmp_path):
 def test_a_chart_has_a_line_for_every_sequence():
     line = [("splat", [1.0, None, 3.0]), ("keys <a>", [2.0, 2.5, 2.0])]
     text = str(h("div", curves([Curve("PSNR & co", line)])))
+    assert "splat from 1 to 3" in text and "iteration 3: 3" in text
     assert text.count("<polyline") == 2 and text.count("<circle") == 5
     assert "keys &lt;a&gt;" in text and "PSNR &amp; co" in text
     assert curves([]) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "bounds", "expected"),
+    [
+        ([605.0, 60.0, 22.0], {}, [0, 200, 400, 600, 800]),
+        ([0.414, 0.0443, None], {}, [0, 0.2, 0.4, 0.6]),
+        ([0.0, 0.0], {}, [0, 1]),
+        ([25.0, 25.1], {}, [24, 25, 26, 27]),
+        ([0.994, 0.999], {"most": 1.0}, [0.94, 0.96, 0.98, 1.0]),
+        ([-0.2, 0.3], {"least": -1.0}, [-0.2, 0, 0.2, 0.4]),
+        ([-0.1, 0.5], {}, [-0.2, 0, 0.2, 0.4, 0.6]),
+    ],
+)
+def test_an_axis_is_round_and_never_where_no_value_can_be(values, bounds, expected):
+    assert ticks(Curve("c", [("one", values)], **bounds)) == pytest.approx(expected)
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1, max_size=12))
+def test_an_axis_holds_all_values(values):
+    marks = ticks(Curve("c", [("one", values)]))
+    assert 0 <= marks[0] <= min(values) + 1e-6 * marks[-1] and 2 <= len(marks) <= 8
+    assert marks[-1] >= max(values) * (1 - 1e-6)
+
+
+def test_earlier_iterations_are_folded(made):
+    page = Page(made[2])
+    assert page.of("details", "class") == ["iteration", "printed"]
+    assert made[2].index("<h2>Iteration 2") < made[2].index("<summary>Iteration 1")
+    places = [v for v in page.of("a", "href")]
+    found = {v for _, k, v in page.attributes if k == "id"}
+    assert len(places) >= 5 and all(p.removeprefix("#") in found for p in places)

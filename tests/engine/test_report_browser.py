@@ -20,10 +20,18 @@ SIGHT = ".sight"
 PROMPT = "</script><script>console.error('out')</script><b>bronze</b>"
 
 
-def splats(colors, count: int = 900) -> Splats:
-    """Round, opaque splats on the scene's two balls in two colors."""
+def splats(colors, count: int = 900, behind=None, toward=None) -> Splats:
+    """Round, opaque splats on the scene's two balls in two colors; with ``behind``, of those colors
+    when looked at along the direction ``toward``, and of that one when from the other side.
+    """
     means, _, which = synthetic.surface_points(count)
     sh = ((np.array(colors)[which] - 0.5) / 0.28209479177387814)[:, None, :]
+    if behind is not None:
+        front, back = np.array(colors)[which], np.array(behind)
+        slope = (front - back)[:, None, :] / 2 / 0.4886025119029199
+        x, y, z = toward
+        sh = np.concatenate([np.zeros_like(sh), np.array([-y, z, -x])[None, :, None] * slope], 1)
+        sh[:, 0] = ((front + back) / 2 - 0.5) / 0.28209479177387814
     scales = np.full((count, 3), np.log(0.07))
     quats = np.tile([1.0, 0, 0, 0], (count, 1))
     parts = means, sh, np.full(count, 6.0), scales, quats
@@ -32,11 +40,16 @@ def splats(colors, count: int = 900) -> Splats:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of two iterations: a green and red splat first, a blue one after it."""
+    """A run of two iterations: a green and red splat first; after it one that is blue from the
+    first view's side, and green from the other.
+    """
     settings = synthetic.with_settings(views=6, rings="none", keys=2, prompt=PROMPT, iterations=2)
     made, frames = synthetic.write_run(tmp_path_factory.mktemp("run"), settings, size=(48, 48))
-    for k, colors in ((1, [(0.1, 0.8, 0.1), (0.9, 0.1, 0.1)]), (2, [(0.1, 0.1, 0.9)] * 2)):
-        write_splats(made.at(k).splat, splats(colors))
+    toward = -frames[0].camera.matrix[:3, 2]
+    write_splats(made.at(1).splat, splats([(0.1, 0.8, 0.1), (0.9, 0.1, 0.1)]))
+    two_sided = splats([(0.1, 0.1, 0.9)] * 2, behind=(0.1, 0.9, 0.1), toward=toward)
+    write_splats(made.at(2).splat, two_sided)
+    for k in (1, 2):
         for frame in frames:
             target = made.at(k).render(frame.frame)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +69,19 @@ def test_it_draws_and_turns_in_a_browser(run):
     with browser.opened(run[0].report) as page:
         page.page.locator(SIGHT).scroll_into_view_if_needed()
         blue = page.wait(SIGHT, lambda p: share(p, 2) > 0.05)
-        assert share(blue, 2) > 0.05, page.said
+        assert share(blue, 2) > 0.05 and share(blue, 1) < 0.001, page.said
+        # From behind it has the other color; arrow keys go there.
+        canvas = page.page.locator(".sight canvas")
+        for _ in range(60):
+            canvas.press("ArrowLeft")
+            page.page.wait_for_timeout(100)
+            if share(page.picture(SIGHT), 1) > 0.05:
+                break
+        behind = page.wait(SIGHT, lambda p: share(p, 1) > 0.05)
+        assert share(behind, 1) > 0.05, page.said
+        page.page.get_by_role("button", name="Reset the view").click()
+        again = page.wait(SIGHT, lambda p: share(p, 1) < 0.001)
+        assert abs(share(again, 2) - share(blue, 2)) < 0.02
         page.page.get_by_role("button", name="Iteration 1").click()
         first = page.wait(SIGHT, lambda p: share(p, 1) > 0.05 and share(p, 2) < 0.001)
         assert share(first, 1) > 0.05 and share(first, 2) < 0.001, page.said
@@ -107,7 +132,7 @@ def test_the_file_is_small_enough(run):
     rng = np.random.default_rng(0)
     noise = Splats(
         rng.normal(size=(big, 3)).astype(np.float32),
-        rng.normal(size=(big, 1, 3)).astype(np.float32),
+        0.3 * rng.normal(size=(big, 16, 3)).astype(np.float32),
         rng.normal(size=big).astype(np.float32),
         rng.normal(-5, 0.5, (big, 3)).astype(np.float32),
         rng.normal(size=(big, 4)).astype(np.float32),
@@ -126,3 +151,26 @@ def test_only_what_is_seen_is_shown():
     scales[:10] += 1
     biggest = visible(dataclasses.replace(model, scales=scales), most=10)
     np.testing.assert_array_equal(biggest.means, model.means[:10])
+
+
+@pytest.mark.skipif(bool(browser.missing()), reason=browser.missing() or "never")
+def test_it_fits_a_phone_a_keyboard_and_paper(run):
+    with browser.opened(run[0].report, width=360, height=640, reduced_motion="reduce") as page:
+        wide, most = page.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide <= most
+        still = page.page.locator(".turn").input_value()
+        page.page.locator(".turn").press("ArrowRight")
+        assert int(page.page.locator(".turn").input_value()) == int(still) + 1
+        play = page.page.locator(".play")
+        assert play.inner_text() == "Turn"  # who asked for little motion has to ask for it
+        play.press("Enter")
+        page.page.wait_for_function("document.querySelector('.turn').value != 1")
+        play.press("Enter")
+        assert play.inner_text() == "Turn"
+        folded = page.page.locator("details.iteration")
+        assert not folded.locator("img").first.is_visible()
+        folded.locator("summary").first.press("Enter")
+        assert folded.locator("img").first.is_visible()
+        paper = page.page.pdf(format="A4")
+        assert paper[:5] == b"%PDF-" and 2 <= paper.count(b"/Type /Page\n") <= 20
+        assert page.said == []

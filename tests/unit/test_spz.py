@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.harmonics import basis, turned
 from gs_diffusion_addon.core.ply import Splats, read_splats
 from gs_diffusion_addon.core.spz import fraction_bits, morton, spz_bytes, write_spz
 
@@ -44,8 +45,9 @@ def decoded(data: bytes) -> dict[str, np.ndarray]:
     """Y-up values of an .spz file, number by number."""
     raw = gzip.decompress(data)
     magic, version, count, degree, bits, _, _ = struct.unpack_from("<IIIBBBB", raw)
-    assert raw[:4] == b"NGSP" and magic == 0x5053474E and version == 2 and degree == 0
-    assert len(raw) == 16 + 19 * count
+    assert raw[:4] == b"NGSP" and magic == 0x5053474E and version == 2
+    more = (degree + 1) ** 2 - 1
+    assert len(raw) == 16 + (19 + 3 * more) * count
     at = 16
     points = np.empty((count, 3))
     for k in range(3 * count):
@@ -67,6 +69,7 @@ def decoded(data: bytes) -> dict[str, np.ndarray]:
         "color": (color / 255 - 0.5) / 0.15,
         "scale": scale / 16 - 10,
         "quat": np.column_stack([w, xyz]),
+        "more": (plane(3 * more).reshape(count, more, 3) - 128) / 128,
     }
 
 
@@ -103,11 +106,29 @@ def test_a_model_survives_up_to_the_format_s_steps():
     np.testing.assert_allclose(ours, UP @ truth @ UP.T, atol=0.1)
 
 
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_view_dependent_color_is_turned_with_the_model(degree):
+    splats, count = model(), (degree + 1) ** 2
+    small = np.random.default_rng(3).uniform(-0.35, 0.35, (splats.count, count, 3))
+    splats = dataclasses.replace(splats, sh=small.astype(np.float32))
+    found, order = decoded(spz_bytes(splats)), np.argsort(morton(splats.means), kind="stable")
+    directions = np.random.default_rng(4).normal(size=(20, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    seen = basis(directions @ UP.T, degree)[:, 1:] @ found["more"]
+    truth = basis(directions, degree)[:, 1:] @ splats.sh[order, 1:].astype(float)
+    # Half a step of each harmonic: 0.5/128 of degree 1, 1/128 of the others.
+    worst = [0, 0.0035, None, 0.05][degree]
+    np.testing.assert_allclose(seen, truth, atol=worst + 1e-6)
+    assert np.sqrt(np.mean((seen - truth) ** 2)) < [1e-6, 0.0018, None, 0.008][degree]
+
+
 def test_the_same_model_gives_the_same_bytes_and_little_of_them(tmp_path):
     splats = model(5000)
     write_spz(tmp_path / "a.spz", splats)
     assert (tmp_path / "a.spz").read_bytes() == spz_bytes(splats)
-    assert len(spz_bytes(splats)) < 20 * splats.count
+    plain = dataclasses.replace(splats, sh=splats.sh[:, :1])
+    assert len(spz_bytes(plain)) < 20 * splats.count
+    assert len(spz_bytes(splats)) < 29 * splats.count
 
 
 def test_unusable_splats_are_left_out():
@@ -145,6 +166,8 @@ def test_splat_transform_reads_the_same(tmp_path):
     down = np.diag([1.0, -1, -1]) @ UP  # a .ply has Y down by the field's custom
     np.testing.assert_allclose(found.means, splats.means[order] @ down.T, atol=1e-5)
     np.testing.assert_allclose(found.scales, splats.scales[order], atol=1 / 32 + 1e-5)
+    sh = turned(splats.sh[order], down)
+    np.testing.assert_allclose(found.sh[:, 1:], np.clip(sh[:, 1:], -1, 1), atol=1.1 / 128)
     ours = covariances(found.quats.astype(float), splats.scales[order].astype(float))
     truth = covariances(splats.quats[order].astype(float), splats.scales[order].astype(float))
     np.testing.assert_allclose(ours, down @ truth @ down.T, atol=0.1)
