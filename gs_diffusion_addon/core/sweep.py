@@ -174,7 +174,8 @@ def _short(text: str) -> str:
     whole = slug(text, len(text) + 1)
     if whole and len(whole) <= LONGEST_PART:
         return whole
-    return f"{slug(text, LONGEST_PART)}-{digest([text])[:4]}".lstrip("-")
+    mark = digest([text.encode("utf-8", "surrogatepass")])[:4]
+    return f"{slug(text, LONGEST_PART)}-{mark}".lstrip("-")
 
 
 def _resolved(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:

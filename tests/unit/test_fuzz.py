@@ -17,6 +17,7 @@ from gs_diffusion_addon.core.events import encode, parse_line
 from gs_diffusion_addon.core.ply import Splats, read_splats, write_splats
 from gs_diffusion_addon.core.run import read_json
 from gs_diffusion_addon.core.settings import from_json, kind, names
+from gs_diffusion_addon.core.sweep import read_sweep
 
 from ..fuzz_readers import core_readers
 from ..fuzzing import Reader, campaign, damaged, most_memory, trial
@@ -125,6 +126,13 @@ def test_settings_hold_text_and_finite_numbers():
 
 def test_an_event_with_half_a_character_can_be_written():
     encode({"event": "warning", "message": "caf\udce9"}).encode("utf-8")
+
+
+def test_a_sweep_with_half_a_character_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "sweep.json"
+    path.write_text('{"settings": {"blend": "a.blend"}, "vary": {"prompt": ["\\ud800"]}}')
+    with pytest.raises(InputError, match="no text"):
+        read_sweep(path)
 
 
 def test_servers_that_send_nonsense_in_their_lists():
