@@ -8,14 +8,15 @@ from typing import Any
 import bpy
 
 from ..core.errors import GsdError
-from ..core.run import SCENE_COPY
+from ..core.run import SCENE_COPY, Run, read_manifest, run_settings
 from ..declarations import SCENE_SETTINGS, Operators
+from ..scene.result import place_result
 from . import running
 from .job import Job
 from .online import require_allowed
 from .places import runs_folder, worker_python
 from .properties import options
-from .runs import selected
+from .runs import row, selected
 
 
 def _can_start(operator: Any, context: bpy.types.Context) -> bool:
@@ -137,6 +138,37 @@ class GS_DIFFUSION_OT_adopt_run(_Starts, bpy.types.Operator):
         return running.adopt(scene, Path(self.folder))
 
 
+class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
+    """Put this run's splat into the open scene, in the model's place"""
+
+    bl_idname = Operators.IMPORT_RESULT
+    bl_label = "Import Result"
+    bl_options = {"REGISTER"}
+
+    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """In a window: let the timer bring it, in steps, as at a run's end."""
+        if bpy.app.background:
+            return self.execute(context)
+        running.import_run(Path(self.folder), self._iteration())
+        return {"FINISHED"}
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """From a script: import the newest iteration that has a splat at once."""
+        try:
+            settings = run_settings(read_manifest(Path(self.folder)))
+            place_result(Run(Path(self.folder), self._iteration()), settings)
+        except GsdError as error:
+            self.report({"ERROR"}, str(error))
+            return {"CANCELLED"}
+        return {"FINISHED"}
+
+    def _iteration(self) -> int:
+        found = row(Path(self.folder))
+        return int(found.splat.stem.removeprefix("splat_iter")) if found and found.splat else 1
+
+
 class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
     """Restyle one view of the turntable in seconds, before and after beside each other"""
 
@@ -200,6 +232,7 @@ CLASSES = (
     GS_DIFFUSION_OT_run_stage,
     GS_DIFFUSION_OT_resume_run,
     GS_DIFFUSION_OT_adopt_run,
+    GS_DIFFUSION_OT_import_result,
     GS_DIFFUSION_OT_try_view,
     GS_DIFFUSION_OT_cancel,
 )

@@ -16,7 +16,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from ..core.errors import GsdError, InputError
+from ..core.errors import EXIT_DONE, GsdError, InputError
 from ..core.interpreters import blender_command
 from ..core.loop import last_iteration
 from ..core.run import SCENE_COPY, Run, in_use, read_manifest, run_settings
@@ -201,10 +201,20 @@ def finish_run(job: Job) -> Iterator[None] | None:
     return _importing(job)
 
 
-def _importing(job: Job) -> Iterator[None]:
+def import_run(folder: Path, iteration: int) -> None:
+    """Bring the splat of a finished iteration as at a run's end; the panel tells the outcome unless
+    another job is under way.
+    """
+    job = Job((), folder, code=EXIT_DONE, launched=True, file=bpy.data.filepath)
+    if not is_running():
+        become_current(job)
+    follow(job, lambda ended: _importing(ended, iteration))
+
+
+def _importing(job: Job, iteration: int = 0) -> Iterator[None]:
     job.stage, job.detail, job.share, job.eta = "Putting the splat into the scene", "", 0.0, None
     try:
-        placing = result_of(job)
+        placing = result_of(job, iteration)
         if placing is not None:
             yield from _read(placing)
             yield from _paced(placing.steps())
@@ -245,10 +255,12 @@ def _read(placing: Placing) -> Iterator[None]:
         raise errors[0]
 
 
-def result_of(job: Job) -> Placing | None:
-    """What is to be placed in the scene; None if the run was only asked for its first stages."""
+def result_of(job: Job, iteration: int = 0) -> Placing | None:
+    """What an iteration (0: the last) has for the scene; None if the run was only asked for its
+    first stages.
+    """
     settings = run_settings(read_manifest(job.folder))
-    run = Run(job.folder, last_iteration(job.folder, settings))
+    run = Run(job.folder, iteration or last_iteration(job.folder, settings))
     hide = getattr(bpy.context.scene, SCENE_SETTINGS).hide_model
     return Placing(run, settings, hide) if run.splat.is_file() else None
 

@@ -10,10 +10,9 @@ from typing import Any
 import bpy
 
 from ..core.errors import GsdError
-from ..core.run import Run, in_use, read_json, read_manifest, run_settings
+from ..core.run import Run, in_use, read_json
 from ..core.stages import plan
 from ..declarations import SCENE_SETTINGS, Operators
-from ..scene.result import place_result
 from .places import runs_folder
 
 
@@ -143,30 +142,6 @@ class GS_DIFFUSION_OT_choose_run(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
-    """Put this run's splat into the open scene, in the model's place"""
-
-    bl_idname = Operators.IMPORT_RESULT
-    bl_label = "Import Result"
-    bl_options = {"REGISTER", "UNDO"}
-
-    folder: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
-
-    def execute(self, context: bpy.types.Context) -> set[str]:
-        """Import the newest iteration that has a splat."""
-        found = row(Path(self.folder))
-        try:
-            settings = run_settings(read_manifest(Path(self.folder)))
-            number = (
-                int(found.splat.stem.removeprefix("splat_iter")) if found and found.splat else 1
-            )
-            place_result(Run(Path(self.folder), number), settings)
-        except GsdError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        return {"FINISHED"}
-
-
 class GS_DIFFUSION_OT_open_file(bpy.types.Operator):
     """Open this file or folder with the system's program for it"""
 
@@ -187,6 +162,5 @@ class GS_DIFFUSION_OT_open_file(bpy.types.Operator):
 CLASSES = (
     GS_DIFFUSION_OT_skip_ebsynth,
     GS_DIFFUSION_OT_choose_run,
-    GS_DIFFUSION_OT_import_result,
     GS_DIFFUSION_OT_open_file,
 )

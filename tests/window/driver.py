@@ -33,9 +33,14 @@ timings: dict[str, list[Seconds]] = {}
 _inner: list[Seconds] = []  # what measured calls inside of the one under way took
 
 
+def module(name: str) -> Any:
+    """A module of the installed extension, such as core.ply."""
+    return importlib.import_module(f"{ADDON}.{name}")
+
+
 def ui(name: str) -> Any:
-    """A module of the installed extension."""
-    return importlib.import_module(f"{ADDON}.ui.{name}")
+    """A module of its user interface."""
+    return module(f"ui.{name}")
 
 
 def settings() -> Any:
@@ -73,9 +78,9 @@ def shoot(name: str, height: int = 0, width: int = 0) -> None:
     """A picture of the whole window, or of the sidebar's uppermost ``height`` pixels (and of
     ``width`` beside its right border); without ImageMagick none.
     """
-    window, _, region = viewport()
     cut: list[str] = []
     if height:
+        window, _, region = viewport()
         right, width = region.x + region.width, width or region.width
         top = window.height - region.y - region.height
         cut = ["-crop", f"{width}x{height}+{right - width}+{top}", "+repage"]
