@@ -12,7 +12,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -97,14 +96,7 @@ def ensure(
                 f"{folder} is not empty and no virtual environment; name an empty or new folder."
             )
         say(f"Making the virtual environment {folder.name}")
-        try:
-            venv.create(folder, with_pip=True, clear=folder.exists(), symlinks=os.name != "nt")
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise MissingError(
-                f"No virtual environment can be made in {folder} ({error}); on Debian and "
-                f"Ubuntu install "
-                f"python3-venv."
-            ) from None
+        _make(folder)
     python = python_in(folder)
     if torch:
         _install_torch(python, say)
@@ -113,6 +105,40 @@ def ensure(
         _pip(python, step)
     stamp.write_text(wanted, encoding="utf-8")
     return python
+
+
+def _make(folder: Path) -> None:
+    """An empty virtual environment, by this Python or one that has what Debian leaves out."""
+    advice = "on Debian and Ubuntu install python3-venv."
+    maker = _maker()
+    if maker is None:
+        raise MissingError(
+            f"No virtual environment can be made in {folder}: neither {sys.executable} nor a "
+            f"Python on the PATH has the module ensurepip; {advice}"
+        )
+    command = [maker, "-m", "venv", *(["--clear"] if folder.exists() else []), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        raise MissingError(
+            f"No virtual environment can be made in {folder} ({reason[-1]}); {advice}"
+        )
+
+
+def _maker() -> str | None:
+    """This Python if it can make environments with pip, else the newest on the PATH that can."""
+    names = [f"python3.{minor}" for minor in range(14, 9, -1)]
+    found = [sys.executable, *filter(None, map(shutil.which, [*names, "python3", "python"]))]
+    return next((python for python in found if _can_make(python)), None)
+
+
+def _can_make(python: str) -> bool:
+    code = "import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 15))"
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.returncode == 0
 
 
 def add(

@@ -143,7 +143,8 @@ def _draw_waiting(layout: Any, job: Job) -> None:
 def _draw_outcome(layout: Any, job: Job) -> None:
     icon = "CHECKMARK" if job.succeeded else "ERROR"
     box = layout.box()
-    draw_text(box, job.message if job.succeeded else job.outcome, icon, 32)
+    text = job.message if job.succeeded else job.outcome
+    draw_text(box, text.replace(str(job.folder), job.folder.name), icon, 32)
     for text in job.warnings[-2:]:
         draw_text(box, text, "INFO", 32)
     log = log_tail_file(job.folder)

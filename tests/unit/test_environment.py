@@ -46,6 +46,22 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_python_without_ensurepip_takes_another_from_the_path_or_says_so(tmp_path, monkeypatch):
+    """As Debian's own Blender, whose Python cannot make environments."""
+    bare = tmp_path / "bare"
+    bare.write_text("#!/bin/sh\nexit 1\n")
+    bare.chmod(0o755)
+    able = sys.executable
+    monkeypatch.setattr(environment.sys, "executable", str(bare))
+    monkeypatch.setattr(
+        environment.shutil, "which", lambda name: able if name == "python3" else None
+    )
+    assert environment._maker() == able
+    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    with pytest.raises(MissingError, match="install python3-venv"):
+        environment.ensure(tmp_path / "e", [], lambda text: None)
+
+
 def test_a_second_run_does_nothing(tmp_path):
     said = []
     for _ in range(2):
