@@ -130,7 +130,14 @@ EXPERIMENT_PROMPTS: Mapping[str, Values] = {
     },
 }
 
-PRESETS: Mapping[str, Values] = {**FAMILIES, **PROMPTS, **EXPERIMENT_PROMPTS}
+# How long the splat is trained, and how fine it may become.
+TRAININGS: Mapping[str, Values] = {
+    "train-preview": {"train_steps": 300, "splats": 15000, "max_splats": 40000, "sh_degree": 1},
+    "train-default": {"train_steps": 1000, "splats": 15000, "max_splats": 40000, "sh_degree": 1},
+    "train-high": {"train_steps": 3000, "splats": 20000, "max_splats": 80000, "sh_degree": 3},
+}
+
+PRESETS: Mapping[str, Values] = {**FAMILIES, **PROMPTS, **EXPERIMENT_PROMPTS, **TRAININGS}
 
 
 def expand(presets: str) -> dict[str, str | int | float | bool]:

@@ -20,6 +20,24 @@ class TrainerSettings:
         choices=("recipe", "default", "mcmc"),
         advanced=True,
     )
+    frame_weights: bool = _knob(
+        False,
+        "weigh each frame by the share of it that keyframes cover, as propagation counted it "
+        "(builtin, gsplat)",
+        "train",
+        "train",
+        advanced=True,
+    )
+    depth_weight: float = _knob(
+        0.0,
+        "weight of the difference between the splats' depth and the render's exact depth, looked "
+        "at in every fourth step; 0 leaves it out (builtin)",
+        "train",
+        "train",
+        low=0.0,
+        high=10.0,
+        advanced=True,
+    )
     silence: float = _knob(
         600.0,
         "longest time an installed trainer may print nothing before it is taken for hung; 0 waits "

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .presets import TRAININGS
+
 BACKGROUNDS = ("white", "black")
-PRESETS: dict[str, dict[str, Any]] = {
-    "preview": {"train_steps": 300},
-    "default": {},
-    "high": {"train_steps": 3000, "splats": 20000, "max_splats": 80000, "sh_degree": 3},
-}
+PRESETS = {name.removeprefix("train-"): dict(values) for name, values in TRAININGS.items()}
 """What each preset sets; everything given beside it wins."""
 TRAINING = (
     "train_steps", "seed", "splats", "max_splats", "sh_degree", "checkpoint_seconds",

@@ -82,7 +82,8 @@ class Picture:
 
     ``box``: first and past-the-last row, first and past-the-last column of the pixels with alpha
     > 0; for an empty picture (H, 0, W, 0), which grows to anything in :func:`.loss.crop_of`.
-    ``weight`` multiplies the picture's loss.
+    ``weight`` multiplies the picture's loss. ``depth`` (H, W) float32, if known: the surface's
+    camera z in local units, infinite where there is none.
     """
 
     rgba: Bytes
@@ -91,6 +92,7 @@ class Picture:
     box: Crop
     frame: int
     weight: float = 1.0
+    depth: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

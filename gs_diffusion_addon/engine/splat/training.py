@@ -27,6 +27,7 @@ from . import exposure
 from .backends import Backend
 from .checkpoint import State, load, save
 from .dataset import Dataset, Picture
+from .depth import EVERY, depth_loss
 from .loss import psnr
 from .model import Model, finite, model_of, refine, set_rate
 from .service import Service
@@ -52,6 +53,7 @@ class Recipe:
     split_share: float = 0.12
     faintest: float = 0.01
     exposure: bool = False  # let each training view be brighter or darker than the model
+    depth: float = 0.0  # weight of :mod:`.depth`, where pictures have depth
     judge_share: float = 0.1  # of the steps: how often held-out pictures are looked at
     judges: int = 4  # held-out pictures looked at during training
 
@@ -207,6 +209,9 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
         exposure.visit(state.exposure, number, rendering, picture.rgba, background)
         image = exposure.exposed(rendering, state.exposure[number], background)
     loss = backend.loss(image, target, backend.crop(rendering.alpha, picture)) * picture.weight
+    if recipe.depth and picture.depth is not None and state.step % EVERY == 0:
+        weight = recipe.depth * picture.weight
+        loss = loss + weight * depth_loss(model.arguments(), picture, backend.rasterize)
     model.optimizer.zero_grad(set_to_none=True)
     if backend.strategy:
         backend.strategy.before_backward(model, state.step, rendering.screen.meta)

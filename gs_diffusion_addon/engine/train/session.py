@@ -12,7 +12,7 @@ from ...core.digests import file_digest
 from ...core.events import Emit, Progress
 from ...core.exr import Guide, read_guide
 from ...core.ply import Points, Splats, read_points, read_splats, write_splats
-from ...core.run import Run
+from ...core.run import Run, read_json
 from ...core.settings import Settings
 from ..splat import checkpoint
 from ..splat.backends import Backend
@@ -21,6 +21,7 @@ from ..splat.initialize import colored, from_points, from_silhouettes, points_of
 from ..splat.training import Recipe, Status, train
 
 _FEWEST_POINTS = 50  # a surface sampled with fewer is no surface
+_LEAST_WEIGHT = 0.1  # of a frame that no keyframe covers
 _LIVELY = 4.0  # logit of the opacity from which on nothing is learned quickly
 _MOST_GUIDES = 24  # depth maps read when there are no colored points
 
@@ -31,6 +32,7 @@ def recipe_of(settings: Settings) -> Recipe:
         steps=settings.train_steps,
         most_splats=max(settings.max_splats, settings.splats),
         seed=settings.seed,
+        depth=settings.depth_weight,
     )
 
 
@@ -41,7 +43,7 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
     for a training that comes to nothing.
     """
     emit("phase", message="Reading the training frames")
-    dataset = load(run.gs)
+    dataset = prepared(run, settings, load(run.gs))
     emit("phase", message="Training")
     recipe = recipe_of(settings)
     reporter = _Reporter(emit, recipe.steps)
@@ -65,6 +67,25 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
         show=show,
     )
     return dataset.world.splats_out(local)
+
+
+def prepared(run: Run, settings: Settings, dataset: Dataset) -> Dataset:
+    """The data set with what the settings want of each training frame: its weight, its depth."""
+    shares: dict[str, float] = {}
+    covered = run.folder / "propagation.json"
+    if settings.frame_weights and covered.is_file():
+        shares = read_json(covered).get("frames", {})
+
+    def complete(picture: Picture) -> Picture:
+        weight = max(_LEAST_WEIGHT, float(shares.get(str(picture.frame), 1.0)))
+        path = run.guide(picture.frame)
+        if not settings.depth_weight or not path.is_file():
+            return dataclasses.replace(picture, weight=weight)
+        guide = read_guide(path)
+        depth = np.where(guide.mask, guide.depth / dataset.world.scale, np.inf)
+        return dataclasses.replace(picture, weight=weight, depth=depth.astype(np.float32))
+
+    return dataclasses.replace(dataset, train=[complete(p) for p in dataset.train])
 
 
 def _source(run: Run, settings: Settings) -> str:
