@@ -33,6 +33,7 @@ from .run import (
     write_json,
 )
 from .settings import Settings, flag, from_json, names, to_json
+from .sharing import fair_threads, sharing
 from .version import version
 
 Sink = Callable[[Event], None]
@@ -65,7 +66,7 @@ class Supervisor:
         prepare_folder(self.root)
         ours = False
         try:
-            with locked(self.root):
+            with locked(self.root), sharing():
                 ours = True
                 remove_temporaries(self.root)
                 manifest = self._open(changes)
@@ -87,7 +88,7 @@ class Supervisor:
     def one_stage(self, name: str, iteration: int, changes: Mapping[str, Any]) -> None:
         """Do one stage of an existing run."""
         read_manifest(self.root)
-        with locked(self.root):
+        with locked(self.root), sharing():
             remove_temporaries(self.root)
             manifest = self._open(changes)
             settings = run_settings(manifest)
@@ -264,7 +265,7 @@ class Supervisor:
         command += ["stage", name, "--out", str(run.root), "--iteration", str(run.iteration)]
         command += ["--part", str(number)]
         log = run.logs / f"{run.iteration}-{name}.log"
-        env = child_environment(settings.threads)
+        env = child_environment(settings.threads or fair_threads())
         if blender:
             env.pop("OMP_NUM_THREADS", None)  # Cycles' denoiser and Blender's modifiers use OpenMP
         ended = run_child(

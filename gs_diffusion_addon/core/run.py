@@ -265,7 +265,7 @@ def locked(root: Path) -> Iterator[None]:
     An operating-system lock, so it is gone when its owner is. The file tells who that is.
     """
     with open(root / ".lock", "a+", encoding="utf-8") as file:
-        if not _take_soon(file):
+        if not take_soon(file):
             file.seek(0)
             owner = file.read().strip() or "another process"
             raise InputError(
@@ -278,16 +278,19 @@ def locked(root: Path) -> Iterator[None]:
         yield
 
 
-def _take_soon(file: IO[str]) -> bool:
+def take_soon(file: IO[str]) -> bool:
     """Take the lock; with a moment's patience, since :func:`in_use` holds it while it looks."""
     for _ in range(5):
-        if _take(file):
+        if take(file):
             return True
         time.sleep(0.05)
     return False
 
 
-def _take(file: IO[str]) -> bool:
+def take(file: IO[str]) -> bool:
+    """Lock an open file until it is closed; whether that went. Raises StageError where a disk keeps
+    no locks.
+    """
     try:
         if os.name == "nt":
             import msvcrt
@@ -314,7 +317,7 @@ def in_use(root: Path) -> bool:
     """Whether some process holds the run folder right now."""
     try:
         with open(root / ".lock", "r+", encoding="utf-8") as file:
-            return not _take(file)
+            return not take(file)
     except (OSError, StageError):
         return False  # no lock, or one that cannot be written or taken: nobody works there
 

@@ -153,7 +153,7 @@ def test_a_second_start_of_a_new_run_deletes_nothing_of_the_first(tmp_path):
 
 def test_somebody_looking_whether_a_run_is_in_use_keeps_nobody_out(tmp_path):
     looker = (tmp_path / ".lock").open("a+")
-    assert run._take(looker)
+    assert run.take(looker)
     threading.Timer(0.05, looker.close).start()
     with run.locked(tmp_path):
         pass
