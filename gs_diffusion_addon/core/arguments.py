@@ -73,6 +73,13 @@ def build() -> Parser:
     run.add_argument(
         "--end", type=_count, metavar="K", help="the last iteration; the same as --iterations"
     )
+    run.add_argument(
+        "--turntable-from",
+        type=Path,
+        metavar="DIR",
+        help="a run, or a folder of runs: a finished turntable of the same settings and model is "
+        "copied from there in place of rendering it",
+    )
     run.add_argument("--with-parent", action="store_true", help=argparse.SUPPRESS)
     _common(run)
     add_settings(run)

@@ -32,6 +32,7 @@ from .errors import (
     EXIT_MISSING,
     EXIT_STAGE,
     GsdError,
+    InputError,
     memory_error,
     out_of_memory,
     system_error,
@@ -74,6 +75,8 @@ def _run(parsed: argparse.Namespace) -> int:
     if not {"blend", "model", "main_folder"} & set(given):
         given.update(_open_scene(parsed.out))
     supervisor = _supervisor(parsed)
+    if parsed.turntable_from is not None:
+        supervisor.lenders = _lenders(parsed.turntable_from.expanduser().resolve())
     if parsed.end is not None:
         given["iterations"] = parsed.end
     supervisor.run(given, parsed.until, parsed.start)
@@ -84,6 +87,14 @@ def _run(parsed: argparse.Namespace) -> int:
         if path.exists():
             print(path)
     return EXIT_DONE
+
+
+def _lenders(path: Path) -> Path:
+    if not path.is_dir():
+        raise InputError(
+            f"The folder {path} of --turntable-from does not exist; name a run or a folder of runs."
+        )
+    return path
 
 
 def _open_scene(out: Path) -> dict[str, str]:

@@ -39,6 +39,11 @@ class Made:
         """Whether there are notes of stage ``record``: runs of earlier versions have none."""
         return record in self._notes
 
+    def facts(self, record: str) -> dict[str, tuple[int, str]]:
+        """Size and content hash of each result of stage ``record``, by name."""
+        split = {name: fact.split() for name, fact in self._notes.get(record, {}).items()}
+        return {n: (int(f[0]), f[1]) for n, f in split.items() if f[0].isdecimal()}
+
     def forget(self, record: str) -> None:
         """What stage ``record`` made counts no more."""
         if self._notes.pop(record, None) is not None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import loop, stages
+from . import borrow, loop, stages
 from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
 from .events import Event, encode, make_event
 from .folder import forget_empty_run, prepare_folder, require_startable, resolve
@@ -42,13 +42,14 @@ Sink = Callable[[Event], None]
 @dataclass
 class Supervisor:
     """One process's work on one run folder: where events go, when to stop, whether stale work is
-    redone.
+    redone, and the run or folder of runs that a finished turntable may be copied from.
     """
 
     root: Path
     sink: Sink
     stop: threading.Event = field(default_factory=threading.Event)
     redo: bool = False
+    lenders: Path | None = None
 
     def __post_init__(self) -> None:
         self._made = Made(self.root)
@@ -190,8 +191,9 @@ class Supervisor:
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)
         self._say(make_event("stage_started", label=stage.label, **label))
-        for number in range(len(stages.parts_of(name, settings))):
-            self._part(settings, run, name, number)
+        if not self._borrowed(run, name, key):
+            for number in range(len(stages.parts_of(name, settings))):
+                self._part(settings, run, name, number)
         self._made.note(stages.record_name(name, iteration), stage.kept(run))
         record.update(
             state="done",
@@ -200,6 +202,16 @@ class Supervisor:
         )
         self._save(manifest)
         self._say(make_event("stage_finished", seconds=record["seconds"], **label))
+
+    def _borrowed(self, run: Run, name: str, key: Mapping[str, str]) -> bool:
+        """Whether the stage is the turntable and another run had it."""
+        if name != "turntable" or self.lenders is None:
+            return False
+        lender = borrow.turntable(run, key, self.lenders)
+        if lender:
+            message = f"The turntable is copied from {lender}, which has the same settings"
+            self._say(make_event("phase", stage=name, iteration=run.iteration, message=message))
+        return bool(lender)
 
     def _lost(self, run: Run, stage: stages.Stage, done: bool) -> bool:
         """Whether a stage that was begun has anything to do: it was not ``done``, or results are

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from . import stages
 from .console import duration
 from .errors import GsdError, InputError, Interrupted, error_for_exit_code
 from .events import Event
 from .interpreters import WORKER, running_blender
 from .process import run_child
-from .run import TEMPORARY, locked, read_json, write_json
+from .run import TEMPORARY, Run, locked, read_json, write_json
+from .settings import from_json
 from .sweep import Job, flags
 
 FORMAT = 1
@@ -97,23 +99,63 @@ def run_all(
     nor two processes in one run's. Raises Interrupted when ``stop`` is set.
     """
     failures: list[Failure] = []
+    groups = Groups(out, jobs)
+
+    def told(job: Job, event: Event) -> None:
+        if event["event"] in ("stage_finished", "stage_skipped") and event["stage"] == "turntable":
+            groups.rendered(job)
+        tell(job, event)
 
     def work(job: Job) -> None:
+        groups.wait(job, stop)
         if stop.is_set():
             return
         try:
-            run_one(out, job, at_once, more, stop, tell)
+            run_one(out, job, at_once, more, stop, told)
         except Interrupted:
             return
         except GsdError as error:
             tell(job, {"event": "error", "message": str(error), "code": error.exit_code})
             failures.append(Failure(job, error))
+        finally:
+            groups.rendered(job)
 
     with locked(out), ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(work, jobs))
+        list(pool.map(work, groups.ordered(jobs) if at_once > 1 else jobs))
     if stop.is_set():
         raise Interrupted("Stopped; the same command goes on from here.")
     return sorted(failures, key=lambda failure: jobs.index(failure.job))
+
+
+class Groups:
+    """Runs that share a turntable: the first of them renders it, the others wait to copy it."""
+
+    def __init__(self, out: Path, jobs: Sequence[Job]) -> None:
+        keys = {
+            job.name: stages.stage_key("turntable", Run(out / job.name, 0), from_json(job.settings))
+            for job in jobs
+        }
+        self._group = {name: tuple(sorted(key.items())) for name, key in keys.items()}
+        self._first = {self._group[job.name]: job.name for job in reversed(jobs)}
+        self._done = {group: threading.Event() for group in self._first}
+
+    def ordered(self, jobs: Sequence[Job]) -> list[Job]:
+        """The first of every group before all others, so that few have to wait."""
+        return sorted(jobs, key=lambda job: not self._leads(job))
+
+    def wait(self, job: Job, stop: threading.Event) -> None:
+        """Return when the job's turntable is rendered, or is its own to render, or at ``stop``."""
+        done = self._done[self._group[job.name]]
+        while not (self._leads(job) or stop.is_set() or done.wait(0.2)):
+            pass
+
+    def rendered(self, job: Job) -> None:
+        """The turntable of the job's group is there, or its first run has ended without one."""
+        if self._leads(job):
+            self._done[self._group[job.name]].set()
+
+    def _leads(self, job: Job) -> bool:
+        return self._first[self._group[job.name]] == job.name
 
 
 def run_one(
@@ -125,6 +167,7 @@ def run_one(
         given["threads"] = max(1, (os.cpu_count() or 1) // at_once)
     root = out / job.name
     command = [sys.executable, str(WORKER), "run", "--out", str(root), "--events", "--with-parent"]
+    command += ["--turntable-from", str(out)]
     log = out / "logs" / f"{job.name}.log"
     ended = run_child(
         [*command, *more, *flags(given)],

@@ -63,6 +63,10 @@ def test_openjd_runs_a_two_by_two_sweep(scene, tmp_path):
     for name in NAMES:
         assert len(list((out / name / "train_main").glob("r_*.png"))) == 8
         assert repeated(out / name) == {}
+    # Prompt and seed do not change the turntable: one run renders it, the others copy it.
+    assert len(list(out.glob("*/logs/0-turntable.log"))) == 1
+    assert len({p.stat().st_ino for p in out.glob("*/train_main/r_3.png")}) == 4
+    assert len({p.read_bytes() for p in out.glob("*/train_main/r_3.png")}) == 1
     assert png_facts(out / "contact-sheet.png")[0] > 500
     page = (out / "contact-sheet.html").read_text()
     assert all(name in page for name in NAMES)

@@ -152,6 +152,7 @@ def test_runs_go_on_when_one_fails_and_share_the_processors(tmp_path, monkeypatc
         together.append(1)
         most.append(len(together))
         seen.append(command)
+        options["on_event"]({"event": "stage_skipped", "stage": "turntable", "iteration": 0})
         gate.wait(20)  # until the second one is there
         together.pop()
         out = command[command.index("--out") + 1]
