@@ -65,9 +65,14 @@ def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def apply_transform(scene_object: bpy.types.Object) -> None:
-    """Put the object's transform into its splats, then make it the identity; raises InputError."""
+    """Put the object's transform into its splats, then make it the identity; raises InputError.
+
+    Another object that shares the mesh keeps the old one.
+    """
     matrix = scene_object.matrix_world
     moved = transformed(splats_of(scene_object), matrix)
+    if scene_object.data.users > 1:
+        scene_object.data = scene_object.data.copy()
     mesh = scene_object.data
     if Attributes.FILTER in mesh.attributes:
         width = get_attribute(mesh, Attributes.FILTER, SCALAR) * matrix.median_scale

@@ -7,6 +7,7 @@ The run folder's lock says whether anybody still works there, so a process that 
 from __future__ import annotations
 
 import os
+import platform
 import queue
 import re
 import signal
@@ -149,10 +150,12 @@ def _ask_to_stop(folder: Path) -> None:
 
 
 def owner(folder: Path) -> int | None:
-    """The process that holds the run folder, by its lock file."""
+    """The process of this machine that holds the run folder, by its lock file."""
     with suppress(OSError):
-        found = re.match(r"process (\d+) ", (folder / ".lock").read_text(encoding="utf-8"))
-        if found and in_use(folder):
+        text = (folder / ".lock").read_text(encoding="utf-8")
+        found = re.match(r"process (\d+) on (.*) since ", text)
+        # On a shared disk it may work on another machine, where that number means something else.
+        if found and found[2] == platform.node() and in_use(folder):
             return int(found[1])
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import sys
@@ -42,9 +43,14 @@ def busy(job: Job | None) -> bool:
     return job is not None and job.code is None
 
 
+@functools.cache  # asking starts a program, and Blender draws often
+def _has_card() -> bool:
+    return has_nvidia()
+
+
 def announcement() -> str:
     """What making the environment will cost, in one sentence."""
-    cuda = has_nvidia()
+    cuda = _has_card()
     download, disk = SIZES[cuda]
     folder = environment_folder()
     near = next(p for p in (folder, *folder.parents) if p.exists())

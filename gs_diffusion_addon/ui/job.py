@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core import process
-from ..core.errors import EXIT_INTERRUPTED, GsdError
+from ..core.errors import EXIT_INTERRUPTED, GsdError, system_error
 from ..core.events import Event, Splitter
 from ..core.inside import plain
 
@@ -64,9 +64,10 @@ class Job:
                 self.prepare()
             self.stage = "Starting" if self.prepare is not None else self.stage
             self.start()
-        except GsdError as error:
+        except (GsdError, OSError) as problem:
+            error = problem if isinstance(problem, GsdError) else system_error(problem)
             self.message, self.code = str(error), error.exit_code
-            raise
+            raise error from None
 
     def start(self) -> None:
         """Start the child; raises MissingError when it cannot be started."""

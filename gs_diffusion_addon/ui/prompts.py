@@ -28,7 +28,8 @@ def own() -> dict[str, dict[str, str]]:
         found = json_text.loads(own_file().read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    named = found.items() if isinstance(found, dict) else ()
+    return {name: values for name, values in named if isinstance(values, dict)}
 
 
 def every() -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import bpy
 
 from ..core.errors import GsdError
-from ..core.run import Run, in_use, read_json
-from ..core.stages import plan
+from ..core.loop import plan
+from ..core.run import Run, in_use, read_manifest, run_settings
+from ..core.stages import record_name
 from ..declarations import SCENE_SETTINGS, Operators
 from .places import runs_folder
 
@@ -82,16 +82,15 @@ def row(folder: Path) -> Row | None:
 
 
 def _read(folder: Path) -> Row:
-    data: Any = read_json(Run(folder).manifest)
-    settings, stages = data["settings"], data["stages"]
-    iterations = int(settings.get("iterations", 1))
-    done = sum(1 for record in stages.values() if record.get("state") == "done")
-    splats = [Run(folder, k).splat for k in range(iterations, 0, -1)]
+    manifest = read_manifest(folder)
+    settings, stages = run_settings(manifest), manifest["stages"]
+    steps = plan(folder, settings)  # to where the loop ended, which may be early
+    wanted = [record_name(*step) for step in steps]
+    done = sum(stages.get(name, {}).get("state") == "done" for name in wanted)
+    splats = [Run(folder, k).splat for k in range(settings.iterations, 0, -1)]
     splat = next((p for p in splats if p.is_file()), None)
     stopped = any(record.get("state") == "running" for record in stages.values())
-    prompt = str(settings.get("prompt", ""))
-    whole = len(plan(iterations, scene=not settings.get("main_folder")))
-    return Row(folder, done, whole, stopped, prompt, splat)
+    return Row(folder, done, len(wanted), stopped, settings.prompt, splat)
 
 
 def is_working(folder: Path) -> bool:

@@ -8,9 +8,10 @@ import bpy
 import pytest
 
 import gs_diffusion_addon
+from gs_diffusion_addon.core.errors import StageError
 from gs_diffusion_addon.core.run import Run, locked
 from gs_diffusion_addon.ui import running
-from gs_diffusion_addon.ui.adopted import Adopted, log_tail
+from gs_diffusion_addon.ui.adopted import Adopted, log_tail, owner
 from gs_diffusion_addon.ui.job import Job
 
 HEAD = """
@@ -136,3 +137,18 @@ def test_saving_the_copy_leaves_the_preferences_alone(tmp_path):
     filepaths.file_preview_type = "SCREENSHOT"
     save_scene(tmp_path / "copy.blend")
     assert filepaths.file_preview_type == "SCREENSHOT"
+
+
+def test_the_owner_of_a_lock_on_another_machine_is_no_process_here(tmp_path, monkeypatch):
+    with locked(tmp_path):
+        assert owner(tmp_path) == os.getpid()
+        monkeypatch.setattr("platform.node", lambda: "another machine")
+        assert owner(tmp_path) is None
+
+
+def test_a_run_whose_folder_cannot_be_written_ends_with_a_sentence(tmp_path):
+    (tmp_path / "logs").write_text("a file where a folder should be")
+    job = Adopted([sys.executable, "-c", "pass"], tmp_path)
+    with pytest.raises(StageError, match="logs"):
+        job.launch()
+    assert job.code and not job.poll()

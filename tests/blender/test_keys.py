@@ -8,10 +8,13 @@ import pytest
 import gs_diffusion_addon
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.core.stages import plan, record_name
 from gs_diffusion_addon.ui import keys, panels, pictures, properties, running, runs
 from gs_diffusion_addon.ui.job import Job
 from gs_diffusion_addon.ui.text import spoken
 from tests.blender.ui_helpers import drawn
+
+RECORD = {"state": "done", "key": {"settings": "", "inputs": ""}}
 
 
 @pytest.fixture(autouse=True)
@@ -98,11 +101,22 @@ def test_the_wait_for_ebsynth_is_shown_and_can_be_skipped(run):
 def test_a_run_that_was_stopped_amid_a_stage_is_offered(run):
     assert runs.left_behind(run.root.parent) is None
     manifest = new_manifest(Settings(blend="x"), "0")
-    manifest["stages"]["0/turntable"] = {"state": "running"}
+    manifest["stages"]["0/turntable"] = RECORD | {"state": "running"}
     write_json(run.manifest, manifest)
     assert runs.left_behind(run.root.parent) == run.root
     shown = drawn(panels.GS_DIFFUSION_PT_main)
     assert {"run-001 was stopped", "gs_diffusion.resume_run"} <= set(shown)
+
+
+def test_a_loop_that_ended_early_is_whole(run):
+    settings = Settings(blend="x", iterations=5, stop_below=0.1)
+    manifest = new_manifest(settings, "0")
+    manifest["stages"] = {record_name(*step): RECORD for step in plan(2)}
+    write_json(run.manifest, manifest)
+    assert runs.row(run.root).done < runs.row(run.root).stages
+    write_json(run.metrics, {"change": {"mean": 0.01}})  # less than stop_below
+    write_json(run.manifest, manifest)
+    assert runs.row(run.root).done == runs.row(run.root).stages == len(plan(2))
 
 
 def test_sentences_name_settings_as_the_panel_does():

@@ -150,7 +150,8 @@ def test_prompt_presets_the_programs_and_the_users(monkeypatch, tmp_path):
     settings.prompt = ""
     bpy.ops.gs_diffusion.prompt_preset(name="Jade")
     assert settings.prompt == "a jade dragon"
-    (tmp_path / "prompts.json").write_text("damaged")
-    assert set(prompts.every()) == set(prompts.PRESETS)
+    for damaged in ("damaged", '{"mine": 3}', "[]"):
+        (tmp_path / "prompts.json").write_text(damaged)
+        assert set(prompts.every()) == set(prompts.PRESETS)
     with pytest.raises(RuntimeError, match="needs a name"):
         bpy.ops.gs_diffusion.save_prompt_preset(name=" ")

@@ -156,3 +156,13 @@ def add_on():
     gs_diffusion_addon.register()
     yield
     gs_diffusion_addon.unregister()
+
+
+def test_applying_a_transform_leaves_a_linked_duplicate_alone(tmp_path):
+    item = imported(tmp_path / "a.ply", make_ball(20, 0))
+    twin = item.copy()
+    item.matrix_world = Matrix.Translation((5, 0, 0))
+    apply_transform(item)
+    assert twin.data != item.data
+    first, second = (np.array(o.data.vertices[0].co) for o in (item, twin))
+    np.testing.assert_allclose(first - second, (5, 0, 0), atol=1e-5)

@@ -80,6 +80,13 @@ def test_train_writes_a_model_and_the_promised_metrics(nerf, tmp_path):
     assert psnr == pytest.approx(metrics["psnr_test"], abs=0.05)
 
 
+def test_a_splat_of_another_origin_is_never_overwritten(nerf, tmp_path):
+    (tmp_path / "splat.ply").write_text("somebody's")
+    done = gsd("train", "--data", nerf, "--out", tmp_path, *SMALL)
+    assert done.returncode == 2 and "another origin" in done.stderr
+    assert (tmp_path / "splat.ply").read_text() == "somebody's"
+
+
 def test_an_undivided_data_set_holds_out_every_eighth(nerf, tmp_path):
     data = json.loads((nerf / "transforms_train.json").read_text())
     write_json(tmp_path / "transforms.json", data)

@@ -16,7 +16,7 @@ from gs_diffusion_addon.core.errors import MissingError, StageError
 from gs_diffusion_addon.core.programs import help_of
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine.images import read_rgb
-from gs_diffusion_addon.engine.train import graphdeco, result_path, run_stage
+from gs_diffusion_addon.engine.train import graphdeco, graphdeco_views, result_path, run_stage
 
 from ..trainers import standins
 from .trainer_helpers import make_run
@@ -238,6 +238,18 @@ def test_the_stage_writes_the_result_where_the_render_stage_looks(standin, tmp_p
     run_stage(run, settings, Events())
     assert result_path(run, settings).is_file()
     assert (run.logs / "1-graphdeco.log").read_text(encoding="utf-8").count("train.py") == 1
+
+
+def test_a_broken_metrics_script_does_not_end_a_finished_training(standin, tmp_path, monkeypatch):
+    def broken(command, cwd):
+        raise MissingError("metrics.py --help fails (No module named 'lpips'); try it by hand.")
+
+    monkeypatch.setattr(graphdeco_views, "help_of", broken)
+    settings = dataclasses.replace(standin[0], graphdeco_metrics=True)
+    run, events = make_run(tmp_path / "run"), Events()
+    run_stage(run, settings, events)
+    assert result_path(run, settings).is_file()
+    assert "lpips" in events.warnings()
 
 
 def test_cancel_during_training_leaves_no_process(standin, tmp_path):

@@ -130,7 +130,8 @@ def _origin(job: Mapping[str, Any], settings: Settings, points: Path) -> dict[st
 
 def _finished(out: Path, origin: Mapping[str, Any]) -> bool:
     if not (out / METRICS).is_file():
-        if (out / MODEL).is_file() and not (out / "logs").is_dir():
+        # One of ours that was killed at its very end has its checkpoints' folder.
+        if (out / MODEL).is_file() and not (out / "checkpoints").is_dir():
             raise InputError(f"{out} holds a {MODEL} of another origin; name another --out.")
         return False
     if read_json(out / METRICS).get("training") != origin:

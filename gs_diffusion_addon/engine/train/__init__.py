@@ -1,16 +1,16 @@
 """Stage ``train``: the data set of an iteration -> a splat model.
 
-The registry of trainers: each file of this folder is one, with ``problem() -> str | None`` (why
-it cannot run here, as a sentence) and ``train(run, settings, emit) -> Splats`` (in Blender's
-world).
+Each trainer is a file of this folder with ``train(run, settings, emit) -> Splats`` (in Blender's
+world) and a line in :data:`TRAINERS`.
 """
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ...core.errors import InputError
 from ...core.events import Emit
@@ -18,11 +18,13 @@ from ...core.ply import Splats, write_splats
 from ...core.run import Run
 from ...core.settings import Settings
 
+TRAINERS = ("builtin", "gsplat", "graphdeco", "brush", "opensplat")
+"""The registry: each is a file of this folder."""
+
 
 class Trainer(Protocol):
     """What a trainer's module offers."""
 
-    problem: Callable[[], str | None]
     train: Callable[[Run, Settings, Emit], Splats]
 
 
@@ -31,32 +33,14 @@ WARM = ("builtin", "gsplat")
 
 
 def trainer(name: str) -> Trainer:
-    """The trainer called ``name``; raises InputError for another name."""
+    """The trainer called ``name``, ``auto`` being the built-in; raises InputError for another."""
+    if name not in (*TRAINERS, "auto"):
+        raise InputError(
+            f"There is no trainer called {name!r}; --trainer knows {', '.join(TRAINERS)}."
+        )
     # Imported here: each brings its own heavy packages, and only the chosen one is needed.
-    if name in ("builtin", "auto"):
-        from . import builtin
-
-        return builtin
-    if name == "gsplat":
-        from . import gsplat
-
-        return gsplat
-    if name == "graphdeco":
-        from . import graphdeco
-
-        return graphdeco
-    if name == "brush":
-        from . import brush
-
-        return brush
-    if name == "opensplat":
-        from . import opensplat
-
-        return opensplat
-    raise InputError(
-        f"There is no trainer called {name!r}; --trainer knows builtin, gsplat, graphdeco, brush "
-        f"and opensplat."
-    )
+    module: Any = importlib.import_module("." + name.replace("auto", "builtin"), __package__)
+    return module  # type: ignore[no-any-return]
 
 
 def result_path(run: Run, settings: Settings) -> Path:

@@ -9,11 +9,6 @@ from ...core.settings import Settings
 from . import command_line
 
 
-def problem(settings: Settings | None = None) -> str | None:
-    """Why Brush cannot be used here, as a sentence; None if it can."""
-    return command_line.problem(command_line.BRUSH, settings or Settings())
-
-
 def train(run: Run, settings: Settings, emit: Emit) -> Splats:
     """Train with Brush; see :func:`.command_line.train`."""
     return command_line.train(command_line.BRUSH, run, settings, emit)

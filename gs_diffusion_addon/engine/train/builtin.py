@@ -13,11 +13,6 @@ from ..splat.runtime import use_threads
 from .session import train_run
 
 
-def problem() -> str | None:
-    """Nothing is missing: what it needs is part of the worker's environment."""
-    return None
-
-
 def train(run: Run, settings: Settings, emit: Emit) -> Splats:
     """Train on the processor; see :func:`.session.train_run`."""
     use_threads(settings.threads)

@@ -42,15 +42,6 @@ class Program:
     environment: dict[str, str]
 
 
-def problem(program: Program, settings: Settings) -> str | None:
-    """Why the program cannot train here, as a sentence; None if it can."""
-    try:
-        _options_of(program, trainer_program(settings, program.name))
-    except MissingError as error:
-        return str(error)
-    return None
-
-
 def _options_of(program: Program, path: str) -> frozenset[str]:
     options = options_of(help_of((path,)))
     for group in program.needs:

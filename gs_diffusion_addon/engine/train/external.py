@@ -145,20 +145,28 @@ def pillow_too_new(ended: Finished) -> bool:
     return any("|i1" in line and "TypeError" in line for line in ended.tail)
 
 
-def failure(ended: Finished, name: str, step: int, log: Path, silence: float = 0) -> GsdError:
-    """Why a trainer ended without a result: one sentence, with its last lines attached."""
-    error = _failure(ended, name, step, log, silence)
+def failure(
+    ended: Finished, name: str, step: int, log: Path, silence: float = 0, resumes: bool = False
+) -> GsdError:
+    """Why a trainer ended without a result: one sentence, with its last lines attached.
+
+    ``resumes``: whether it can go on from a checkpoint; others begin again.
+    """
+    error = _failure(ended, name, step, log, silence, resumes)
     error.tail = ended.tail
     return error
 
 
-def _failure(ended: Finished, name: str, step: int, log: Path, silence: float) -> GsdError:
+def _failure(
+    ended: Finished, name: str, step: int, log: Path, silence: float, resumes: bool
+) -> GsdError:
+    again = "goes on from its last checkpoint" if resumes else "trains it again"
     text = "\n".join(ended.tail)
     at = f" at step {step}" if step else ""
     if ended.silent:
         return StageError(
-            f"{name} printed nothing for {silence:g} s{at} and was ended; the same command goes on "
-            f"from its last checkpoint (--silence sets how long to wait)."
+            f"{name} printed nothing for {silence:g} s{at} and was ended; the same command {again} "
+            f"(--silence sets how long to wait)."
         )
     if _MEMORY.search(text):
         return StageError(
@@ -193,7 +201,7 @@ def _failure(ended: Finished, name: str, step: int, log: Path, silence: float) -
     if ended.signal:
         return StageError(
             f"{name} was ended by signal {_signal_name(ended.signal)}{at}, as happens when the "
-            f"machine runs out of memory; the same command goes on from its last checkpoint."
+            f"machine runs out of memory; the same command {again}."
         )
     last = next((line for line in reversed(ended.tail) if line), "it printed nothing")
     return StageError(f"{name} ended with code {ended.code}{at} ({last[:200]}); see {log}.")

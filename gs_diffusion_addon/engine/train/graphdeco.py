@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...core import graphdeco as checkouts
-from ...core.errors import MissingError, StageError
+from ...core.errors import StageError
 from ...core.events import Emit
 from ...core.foreign import Finished
 from ...core.graphdeco import Checkout
@@ -26,15 +26,6 @@ from .graphdeco_job import Job
 
 NAME = "graphdeco"
 _ATTEMPTS = 3
-
-
-def problem(settings: Settings | None = None) -> str | None:
-    """Why no training can be started here, as a sentence; None if it can."""
-    try:
-        checkouts.inspect(settings or Settings())
-    except MissingError as error:
-        return str(error)
-    return None
 
 
 def train(run: Run, settings: Settings, emit: Emit) -> Splats:
@@ -233,8 +224,9 @@ def _train(job: Job) -> Job:
         if ended.code == 0 and job.result.is_file():
             return job
         error = external.failure(
-            ended, NAME, follower.step, external.log_of(job.run, NAME), job.settings.silence
-        )
+            ended, NAME, follower.step, external.log_of(job.run, NAME), job.settings.silence,
+            resumes=True,
+        )  # fmt: skip
         if attempt + 1 == _ATTEMPTS:
             raise error
         again = _again(job, ended, start)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.errors import MissingError, StageError
 from ...core.foreign import Finished
 from ...core.ply import Splats
 from ...core.programs import help_of, known, options_of
@@ -41,8 +42,13 @@ def look(job: Job, splats: Splats) -> None:
             _metrics(job)
         if job.settings.graphdeco_renders and not (views_of(job.run) / "agreement.json").is_file():
             _all_views(job, splats)
-    except OSError as error:
-        job.emit("warning", message=f"graphdeco's pictures cannot be read ({error}).")
+    except (OSError, MissingError, StageError) as error:
+        reason = str(error).rstrip(".")
+        job.emit(
+            "warning",
+            message=f"graphdeco's pictures cannot be had ({reason}); the trained splat is not "
+            "touched.",
+        )
 
 
 def _script(job: Job, name: str, model: Path, wanted: Sequence[Sequence[str]]) -> bool:
