@@ -39,14 +39,14 @@ from gs_diffusion_addon.engine.images import BLACK, over, read_rgba, to_bytes
 from gs_diffusion_addon.engine.measures import seam_contrast, sharpness, warp_error
 from gs_diffusion_addon.engine.parallel import thread_count
 from gs_diffusion_addon.engine.propagate import (
-    Painted,
     finish,
     guidance,
     holes,
     patchmatch,
     read_key,
+    unmixed,
 )
-from gs_diffusion_addon.engine.propagate.reproject import KeySet, reproject
+from gs_diffusion_addon.engine.propagate.reproject import KeySet, closed
 
 MODES = ("soft", "hard", "hidden")
 LAGS = ("1", "key_gap", "60deg", "loop")
@@ -156,28 +156,30 @@ def measure_run(root: Path, options: argparse.Namespace) -> dict[str, Any]:
 def woven(scene: Scene, mode: str) -> dict[str, Any]:
     """One way to weave: warp errors, sharpness, seams, cost."""
     views = [scene.circle.views[k] for k in scene.keys]
-    colors = np.stack([scene.key(k) for k in scene.keys])
+    styled = [scene.key(k) for k in scene.keys]
+    alphas = [read_rgba(scene.run.source(scene.circle.frames[k].frame))[..., 3] for k in scene.keys]
     by_number = {f.frame: v for f, v in zip(scene.circle.frames, scene.circle.views, strict=True)}
 
     def unstyled(frame: Frame) -> np.ndarray:
         return guidance.unstyled(scene.run, frame.frame)
 
     def solved() -> KeySet:
-        keys = KeySet.of(views, colors, mode, scene.settings.sharpness)
+        clear = [unmixed(c, a, v.mask) for c, a, v in zip(styled, alphas, views, strict=True)]
+        keys = KeySet.of(views, np.stack(clear), mode, scene.settings.sharpness)
         frames = scene.circle.frames
         return holes.filled(keys, frames, lambda f: by_number[f.frame], unstyled, 1)
 
-    reproject(views[0], solved())  # compiles
+    closed(views[0], solved())  # compiles
     start = time.process_time()
     keys = solved()
     solve = time.process_time() - start
     pictures, seams, spent, coverage = {}, [], [0.0, 0.0], []
     for k, view in enumerate(scene.circle.views):
         marks = [time.process_time()]
-        color, label = reproject(view, keys)
+        painted, label = closed(view, keys)
         marks.append(time.process_time())
         alpha = np.where(view.mask, 255, 0).astype(np.uint8)
-        pictures[k] = np.ascontiguousarray(finish(Painted(color, label >= 0), alpha)[..., :3])
+        pictures[k] = np.ascontiguousarray(finish(painted, alpha)[..., :3])
         marks.append(time.process_time())
         spent = [spent[i] + marks[i + 1] - marks[i] for i in (0, 1)]
         coverage.append(float(((label >= 0) & (label < len(views)))[view.mask].mean()))

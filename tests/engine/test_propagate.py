@@ -14,7 +14,7 @@ from gs_diffusion_addon.core.settings import Ring
 from gs_diffusion_addon.engine import propagate
 from gs_diffusion_addon.engine.guides import View, depth_edges, feather_map
 from gs_diffusion_addon.engine.images import read_rgb, read_rgba, to_bytes, write_png
-from gs_diffusion_addon.engine.propagate import Painted, finish
+from gs_diffusion_addon.engine.propagate import Painted, finish, kernel, unmixed
 from gs_diffusion_addon.engine.propagate.pushpull import fill
 from gs_diffusion_addon.engine.propagate.reproject import KeySet, crispened, reproject
 from tests.engine import synthetic
@@ -227,6 +227,81 @@ def test_fringe_takes_its_color_from_inside():
     assert np.array_equal(out[3, 6, :3], [51, 102, 153])
     assert not out[0, 0].any()
     assert not finish(Painted(color, known), np.zeros_like(alpha)).any()
+
+
+# --- thin and transparent parts ------------------------------------------------------------------
+
+
+def test_the_backdrop_is_taken_out_of_what_it_shows_through():
+    rng = np.random.default_rng(7)
+    model, alpha = rng.random((40, 50, 3)), np.zeros((40, 50), np.uint8)
+    alpha[10:30, 20] = 160  # a wire thinner than a pixel
+    alpha[10:30, 30:40] = 200  # a glass
+    alpha[10:30, 25] = 255
+    behind = np.array([0.1, 0.9, 0.3])
+    share = alpha[..., None] / 255
+    key = to_bytes(share * model + (1 - share) * behind)
+    found = unmixed(key, alpha, alpha > 0)
+    assert np.abs(found[alpha > 0] / 255 - model[alpha > 0]).max() < 0.01
+    assert np.array_equal(found[alpha == 0], key[alpha == 0])
+    assert np.array_equal(found[alpha == 255], key[alpha == 255])
+    opaque = np.full_like(alpha, 255)
+    assert np.array_equal(unmixed(key, opaque, alpha > 0), key)
+
+
+def test_wires_a_pixel_thick_keep_their_color(monkeypatch):
+    """Red beads of 1 to 2 pixels before a blue ball and before a green backdrop, antialiased."""
+    beads = [(1.25 * np.cos(a), 1.25 * np.sin(a), z, 0.03) for z in (0.2, 1.15)
+             for a in np.linspace(0, 2 * np.pi, 12, endpoint=False)]  # fmt: skip
+    monkeypatch.setattr(synthetic, "BALLS", ((0.0, 0.0, 0.0, 0.8), *beads))
+    monkeypatch.setattr(synthetic, "SLAB", ((-0.3, -0.3, -1.0), (0.3, 0.3, -0.9)))
+
+    def shot(number):
+        """Geometry at the pixels' centers, the picture over green and its alpha 3 x 3 finer."""
+        fine, coarse = (synthetic.orbit([Ring(8, 18)], size=(s, s))[number] for s in (288, 96))
+        _, _, which = synthetic.trace(fine.camera)
+        view, _, center = synthetic.trace(coarse.camera)
+        bead = (which > 0) & (which <= len(beads))
+        flat = np.where(bead[..., None], [1.0, 0, 0], [0, 0, 1.0])
+        flat[which < 0] = 0, 1, 0
+        mean = [a.reshape(96, 3, 96, 3, -1).mean((1, 3)) for a in (flat, which >= 0)]
+        kind = np.where(center < 0, -1, (center > 0) & (center <= len(beads)))
+        return view, to_bytes(mean[0]), to_bytes(mean[1][..., 0]), kind
+
+    shots = [shot(k) for k in range(0, 18, 3)]
+    views = [view for view, *_ in shots]
+    keys = np.stack([unmixed(c, a, v.mask) for v, c, a, _ in shots])
+    view, _, alpha, kind = shot(4)
+    for mode in ("soft", "hard", "hidden"):
+        color, label = reproject(view, KeySet.of(views, keys, mode))
+        out = finish(Painted(color, label >= 0), alpha)[..., :3] / 255
+        assert (label >= 0)[view.mask].mean() > 0.95
+        wire, ball = out[kind == 1], out[kind == 0]
+        assert len(wire) > 25
+        assert wire[:, 1].mean() < 0.02 and wire[:, 0].mean() > 0.75
+        assert ball[:, 1].mean() < 0.01 and ball[:, 2].mean() > 0.95
+
+
+def test_what_no_key_sees_between_strands_is_not_given_the_strands_color():
+    camera = synthetic.camera((40, 40))
+    strands = np.zeros((40, 40), bool)
+    strands[:, 10:30:4] = True
+    depth = np.where(strands, 3.0, 5.0).astype(np.float32)
+    view = View(camera, depth, np.broadcast_to(np.float32([0, 0, 1]), (40, 40, 3)).copy())
+    canvas = kernel.Canvas.blank((40, 40))
+    canvas.label[:] = 0
+    canvas.label[:, 11:29][~strands[:, 11:29]] = -1
+    canvas.color[:] = np.where(strands[..., None], [1, 0, 0], [0, 0, 1])
+    canvas.color[canvas.label < 0] = 0
+    kernel.close(canvas, view, 7)
+    assert (canvas.label >= 0).mean() > 0.95
+    made = canvas.label == 7
+    assert made.sum() > 200 and np.allclose(canvas.color[made], [0, 0, 1])
+    # A hole in one surface only is left to be filled smoothly, or from patches.
+    alone = kernel.Canvas.blank((40, 40))
+    alone.label[:, :10] = 0
+    kernel.close(alone, View(camera, np.full((40, 40), np.float32(5)), view.normal), 7)
+    assert (alone.label[:, 10:] == -1).all()
 
 
 # --- the stage ------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ BACKENDS = {
     "none": ".none",
 }
 
+OPAQUE = np.float32(0.5)  # a key's pixels are taken to be at least so opaque
+
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
@@ -196,3 +198,24 @@ def read_key(run: Run, frame: Frame) -> Bytes:
             f"{frame.camera.width}x{frame.camera.height}; run the stylize stage again."
         )
     return pixels
+
+
+def unmixed(picture: Bytes, alpha: Bytes, mask: Mask) -> Bytes:
+    """A key (h, w, 3) uint8 without the backdrop that shows through its model where that is thin or
+    transparent: what is shown by ``alpha`` (h, w) uint8, its source's, is made opaque.
+
+    A pixel of ``mask``, where the model is hit, is taken as alpha x model + (1 - alpha) x backdrop.
+    The backdrop is that of the pixels around which show nothing else. Below half the opacity too
+    little is left of the model to be magnified.
+    """
+    partly, empty = mask & (alpha < 255), alpha == 0
+    if not partly.any() or not empty.any():
+        return picture
+    box = bounds(partly, 16)
+    colors = picture[box].astype(np.float32)
+    behind = fill(colors, empty[box], partly[box])
+    share = np.maximum(alpha[box] / np.float32(255), OPAQUE)[..., None]
+    out = picture.copy()
+    clear = np.clip(behind + (colors - behind) / share + np.float32(0.5), 0, 255)
+    out[box] = np.where(partly[box][..., None], clear, colors)
+    return out

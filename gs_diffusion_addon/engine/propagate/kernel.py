@@ -22,6 +22,8 @@ REACH = (
 WRONG_SIDE = -0.25  # cosine from which on a normal is taken to point into the surface and is turned
 COARSER = 1.5  # pixels of a key that a frame's pixel is wide, from which on several are averaged
 MOST_TAPS = 4  # samples along each side of a pixel then, at most
+SEARCHED = 12  # pixels around a blank one in which its own surface is looked for
+SLOPE = 1.0  # a surface is followed up to so many pixels' world size of depth a pixel
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -89,6 +91,53 @@ def paint(
         canvas.total,
         canvas.label,
     )
+
+
+def close(canvas: Canvas, target: View, label: int) -> None:
+    """Fill blank pixels beside another part of the model from their own part, as ``label``.
+
+    Between strands of hair, what no picture shows of the part behind would otherwise get the
+    strands' color when it is filled smoothly. Blank pixels beside one surface only stay blank.
+    """
+    _close(target.depth, target.lens, canvas.color, canvas.label, label)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _close(depth: Floats, lens: Floats, color: Floats, label: Labels, mark: int) -> None:
+    h, w = depth.shape
+    known = label.copy()
+    focal = min(lens[0], lens[1])
+    for y in range(h):
+        for x in range(w):
+            z = depth[y, x]
+            if z >= BACKGROUND or known[y, x] >= 0:
+                continue
+            red = green = blue = total = np.float32(0)
+            other, last = False, SEARCHED
+            r = 0
+            while r < last:
+                r += 1
+                far = np.float32(SLOPE * r + 1) * z / focal
+                for step in range(8 * r):  # once around the square of that radius
+                    side, k = step // (2 * r), step % (2 * r) - r
+                    j = y + (-r if side == 0 else r if side == 2 else k if side == 1 else -k)
+                    i = x + (r if side == 1 else -r if side == 3 else k if side == 0 else -k)
+                    if j < 0 or i < 0 or j >= h or i >= w or known[j, i] < 0:
+                        continue
+                    if abs(depth[j, i] - z) > far:
+                        other = True
+                        continue
+                    if total == 0:
+                        last = min(2 * r, SEARCHED)
+                    a = np.float32(1) / np.float32(r * r)
+                    total += a
+                    red += a * color[j, i, 0]
+                    green += a * color[j, i, 1]
+                    blue += a * color[j, i, 2]
+            if other and total > 0:
+                label[y, x] = mark
+                color[y, x, 0], color[y, x, 1] = red / total, green / total
+                color[y, x, 2] = blue / total
 
 
 def warm_up(pictures: Pictures, weight: Floats) -> None:

@@ -22,8 +22,9 @@ from ...core.keyframes import used
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import View, depth_edges, read_view
+from ..images import read_rgba
 from ..parallel import in_order, thread_count
-from . import Painted, Painter, Target, kernel, read_key
+from . import Painted, Painter, Target, kernel, read_key, unmixed
 from .weave import weave
 
 CRISP = 1 / 12  # of a picture's Laplacian is taken from it: the mean loss of bilinear sampling
@@ -81,8 +82,7 @@ def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -
         keys = holes.complete(run, settings, frames, keys)
 
     def paint(target: Target) -> Painted:
-        color, label = reproject(target.view, keys)
-        return Painted(color, label >= 0, (label >= 0) & (label < len(keys.pictures.views)))
+        return closed(target.view, keys)[0]
 
     return paint
 
@@ -100,7 +100,8 @@ def load_keys(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit)
     emit("phase", message=f"Loading {len(wanted)} keyframes")
 
     def load(number: int) -> tuple[View, Bytes]:
-        return read_view(run, by_number[number]), read_key(run, by_number[number])
+        view, key = read_view(run, by_number[number]), read_key(run, by_number[number])
+        return view, unmixed(key, read_rgba(run.source(number))[..., 3], view.mask)
 
     loaded = [pair for _, pair in in_order(load, wanted, thread_count(settings))]
     emit("phase", message="Fitting the keyframes together on the surface")
@@ -142,6 +143,17 @@ def reproject(target: View, keys: KeySet) -> tuple[Floats, kernel.Labels]:
     """
     canvas = painted(target, keys)
     return canvas.color, canvas.label
+
+
+def closed(target: View, keys: KeySet) -> tuple[Painted, kernel.Labels]:
+    """The frame with blank pixels beside another part of the model filled from their own part, and
+    the labels of :func:`reproject`, which these do not have.
+    """
+    canvas = painted(target, keys)
+    label = canvas.label.copy()
+    kernel.close(canvas, target, 0)
+    seen = (label >= 0) & (label < len(keys.pictures.views))
+    return Painted(canvas.color, canvas.label >= 0, seen), label
 
 
 def painted(target: View, keys: KeySet, taps: int = kernel.MOST_TAPS) -> kernel.Canvas:
