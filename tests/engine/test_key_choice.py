@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gs_diffusion_addon.core.errors import InputError
-from gs_diffusion_addon.core.keyframes import choice_file, keyframes, planned
+from gs_diffusion_addon.core.keyframes import choice_file, keyframes, planned, used
 from gs_diffusion_addon.core.orbit import plan_keys
 from gs_diffusion_addon.core.settings import Ring
 from gs_diffusion_addon.core.stages import settings_digest
@@ -97,3 +97,27 @@ def test_all_stages_and_a_resumed_run_keep_the_choice(tmp_path):
     choice_file(run).write_text('{"keys": "all"}')
     with pytest.raises(InputError, match="damaged"):
         keyframes(run, settings)
+
+
+def test_chosen_keys_can_be_rejected(tmp_path):
+    """Left out of the chosen ones, not of the evenly spread; the choice itself stays."""
+    settings = synthetic.with_settings(
+        key_choice="coverage", keys=3, ring_keys=0, views=10, rings="none", style="5", sides=2,
+        page_size=256, compare_independent="no", holes="smooth",
+    )  # fmt: skip
+    run, frames = synthetic.write_run(tmp_path, settings, size=(64, 64))
+    stylize.run_stage(run, settings, Recorder())
+    chosen = keyframes(run, settings)
+    rejected = dataclasses.replace(settings, reject_keys=str(chosen[1]))
+    assert used(run, rejected) == [chosen[0], chosen[2]]
+    assert keyframes(run, rejected) == chosen
+    run.key(chosen[1]).unlink()  # nothing may want it any more
+    propagate.run_stage(run, rejected, lambda event, **fields: None)
+    assert all(read_rgba(run.stylized_frame(f.frame))[..., 3].any() for f in frames)
+    places = rows.places(used(run, rejected), frames)
+    assert {p.left.frame for p in places.values()} == {chosen[0], chosen[2]}
+    # Evenly spread keys are no keys here: rejecting them changes nothing.
+    even = ",".join(str(k) for k in plan_keys(settings) if k not in chosen)
+    assert used(run, dataclasses.replace(settings, reject_keys=even)) == chosen
+    with pytest.raises(InputError, match="reject-keys"):
+        used(run, dataclasses.replace(settings, reject_keys=",".join(map(str, chosen))))

@@ -33,16 +33,20 @@ from ..images import BLACK, over, read_rgba, to_bytes, write_png
 from . import ebs, read_key
 
 README = """\
-EbSynth has to be run by hand here; everything else goes by itself.
+Here EbSynth paints the frames between your restyled keyframes. You press its button;
+everything else goes by itself.
 
-1. Open {first} with EbSynth (drag it onto the program).
+1. Start EbSynth and drag the file {first} onto its window.
+   Keyframes, frames and masks are set in it already: change nothing.
 2. Press "Run All" at the bottom and wait until every row has its green mark.
 {more}
-GS Diffusion watches this folder and goes on as soon as all frames are there:
-{count} frames in {rows} folders, out_{example:05d}/{example:05d}.png and so on.
+You can close EbSynth then. GS Diffusion watches this folder and goes on as soon as all frames are
+there: {count} pictures in {rows} folders, out_{example:05d}/{example:05d}.png and so on. What is
+missing is shown in Blender's panel, and here in status.json. Stopping and starting again is fine.
 
-Another program or EbSynth 2: restyle frames/ and put the whole sequence, as numbered pictures or
-as one video of {ring} frames, into result/.
+EbSynth 2 or another program: restyle the pictures in frames/ and put the whole sequence into a
+folder called result/ here, as {ring} numbered pictures or as one video of {ring} frames, in the
+same size.
 
 No EbSynth after all: make an empty file called SKIP in this folder. What is missing is then carried
 over on the exact geometry ("reproject").
