@@ -179,11 +179,14 @@ class GS_DIFFUSION_PT_model(StagePanel, bpy.types.Panel):
     stage = "turntable"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """A note where frames come from a folder, the settings, and the button."""
-        if getattr(context.scene, SCENE_SETTINGS).main_folder:
-            text = "The frames come from the main folder; this scene is not rendered."
-            draw_text(self.layout, text, "INFO")
-        StagePanel.draw(self, context)
+        """The settings and the button; for frames of a folder only what has to do with it."""
+        settings = getattr(context.scene, SCENE_SETTINGS)
+        if not settings.main_folder:
+            StagePanel.draw(self, context)
+            return
+        text = "The frames come from the main folder; this scene is not rendered."
+        draw_text(self.layout, text, "INFO")
+        draw_settings(self.layout, settings, ("model",), self.bl_idname)
 
 
 class GS_DIFFUSION_PT_stylize(StagePanel, bpy.types.Panel):

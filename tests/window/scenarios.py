@@ -218,13 +218,14 @@ def reroll() -> Iterator[float]:
 
 def live_preview() -> Iterator[float]:
     """While the splat is trained its newest state stands in the viewport."""
-    yield from _press_run(train_steps=800, splats=2000, max_splats=3000)
+    yield from _press_run(train_steps=1500, checkpoint_seconds=1)
     name = driver.ui("live").NAME
-    yield from driver.wait_for(lambda: name in bpy.data.objects, 400)
+    running = driver.ui("running").is_running
+    yield from driver.wait_for(lambda: name in bpy.data.objects or not running(), 400)
+    assert running(), "the run ended without a preview"
     yield 1.5
     driver.shoot("live_window")
     assert len(bpy.data.objects[name].data.vertices) > 0
-    driver.settings().live_preview = True
     yield from _until_over()
     assert name not in bpy.data.objects, "the preview was left in the scene"
     assert "splat_iter1" in bpy.data.objects, _job().outcome
@@ -289,6 +290,7 @@ def main_folder() -> Iterator[float]:
     driver.open_panels("model")
     yield from _press_run(main_folder=str(source), main_frames=10)
     yield from driver.wait_for(lambda: _job().image, 240)
+    yield 3.0
     driver.shoot("main_folder", 1300)
     yield from _until_over()
     assert _job().succeeded, _job().outcome
