@@ -29,7 +29,7 @@ def draw_settings(layout: Any, settings: Any, groups: tuple[str, ...], key: str)
     """The settings of ``groups`` from core/settings.py; advanced ones in a fold."""
     layout.use_property_split = True
     layout.use_property_decorate = False
-    shown = [n for n in names() if knob(n).group in groups and n not in ELSEWHERE]
+    shown = [n for g in groups for n in names() if knob(n).group == g and n not in ELSEWHERE]
     for name in shown:
         if not knob(name).advanced:
             _draw_setting(layout, settings, name)

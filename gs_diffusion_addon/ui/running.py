@@ -47,7 +47,9 @@ _steps: list[Iterator[None]] = []
 
 def is_running() -> bool:
     """Whether a job is under way, its result's import included."""
-    return current is not None and (current.code is None or bool(_steps))
+    if current is None:
+        return False
+    return current.code is None or bool(_steps) or any(job is current for job, _ in _followed)
 
 
 def command_of(settings: Any) -> list[str]:
