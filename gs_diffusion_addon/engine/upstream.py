@@ -146,7 +146,8 @@ def video_frames(path: Path, count: int) -> list[Bytes]:
             if len(frames) == count:
                 break
     except (OSError, RuntimeError, KeyError, StopIteration) as error:
-        raise InputError(f"The video {path} cannot be read: {error}.") from None
+        lines = str(error).strip().splitlines() or ["it holds no pictures"]
+        raise InputError(f"The video {path} cannot be read: {lines[-1].rstrip('.')}.") from None
     finally:
         reader.close()
     if not frames:

@@ -19,7 +19,7 @@ import pytest
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.ply import read_splats
 
-from .program import Done, events, gsd
+from .program import Done, gsd
 
 SCENES = Path(__file__).with_name("scale_scenes.py")
 SMALL = [
@@ -147,5 +147,4 @@ def test_what_cannot_be_done_is_said_in_a_sentence(name, options, words, tmp_pat
     _, done = whole_run(name, tmp_path, *options)
     assert done.code == 2 and words in done.err, done.err
     assert "Traceback" not in done.err
-    assert not (tmp_path / "run" / "result.blend").exists()
-    assert [e for e in events(tmp_path / "run") if e["event"] == "frame_done"] == []
+    assert not (tmp_path / "run").exists()

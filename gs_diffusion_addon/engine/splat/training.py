@@ -127,7 +127,7 @@ def train(
     while state.step < recipe.steps:
         losses.append(_step(state, dataset, recipe, backend))
         if not math.isfinite(losses[-1]):
-            raise StageError(_exploded(state.step))
+            raise _exploded(state.step)
         state.step += 1
         if _is_round(state.step, recipe) and not backend.strategy:
             _refine(state, recipe)
@@ -147,15 +147,22 @@ def train(
             saved = time.monotonic()
         service.attend(lambda: dataset.world.splats_out(_visible(state.model, recipe)), store)
     if not finite(state.model):
-        raise StageError(_exploded(state.step))
+        raise _exploded(state.step)
     return _visible(state.model, recipe)
 
 
-def _exploded(step: int) -> str:
-    return (
+def _exploded(step: int) -> StageError:
+    return StageError(
         f"The splat training exploded at step {step} (its numbers are no longer finite); try "
         f"another "
         "--seed or fewer --splats."
+    )
+
+
+def _transparent() -> StageError:
+    return StageError(
+        "All splats became transparent during training; check that the training pictures show the "
+        "model from their cameras."
     )
 
 
@@ -243,15 +250,11 @@ def _is_round(step: int, recipe: Recipe) -> bool:
 def _refine(state: State, recipe: Recipe) -> None:
     pull = state.pull_sum / np.maximum(state.pull_count, 1)
     if not finite(state.model):
-        raise StageError(_exploded(state.step))
+        raise _exploded(state.step)
     refine(state.model, pull, recipe.split_share, recipe.most_splats, recipe.faintest)
     count = state.model.count
     if not count:
-        raise StageError(
-            "All splats became transparent during training; check that the training pictures "
-            "show the "
-            "model from their cameras."
-        )
+        raise _transparent()
     state.pull_sum, state.pull_count = np.zeros(count), np.zeros(count)
 
 
@@ -260,11 +263,7 @@ def _visible(model: Model, recipe: Recipe) -> Splats:
     splats = model.splats()
     keep = 1 / (1 + np.exp(-splats.opacities)) >= recipe.faintest
     if not keep.any():
-        raise StageError(
-            "All splats became transparent during training; check that the training pictures "
-            "show the "
-            "model from their cameras."
-        )
+        raise _transparent()
     return splats.selected(keep)
 
 
