@@ -27,9 +27,13 @@ demo:
 	@sh tools/setup.sh --demo
 	@$(PY) demo/run_demo.py --out "$(OUT)"
 
+# The tests note which of the program's sentences they provoke; one that none provokes is a failure.
+test: export GSD_SENTENCES = $(CURDIR)/.cache/sentences
 test: setup-test
+	@rm -rf .cache/sentences && mkdir -p .cache/sentences
 	$(PY) -m pytest tests/unit tests/blender tests/system -m "not slow"
 	$(WORKER) -m pytest tests/engine tests/unit/test_a1111.py -m "not slow"
+	@$(PY) tools/sentences.py --provoked .cache/sentences
 
 test-slow: setup-test
 	$(PY) -m pytest tests/unit tests/blender tests/system -m slow

@@ -5,7 +5,7 @@
     python tools/sentences.py --provoked FOLDER
 
 The last one wants the folder that a test run with GSD_SENTENCES=FOLDER recorded, and exits 1 for
-each sentence that no test provoked and tests/unprovoked.txt does not list.
+each sentence that no test provoked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "gs_diffusion_addon"
 PAGE = ROOT / "docs" / "troubleshooting.md"
-KNOWN = ROOT / "tests" / "unprovoked.txt"
 
 CODES = {"InputError": 2, "MissingError": 3, "StageError": 4, "WaitError": 5}
 MEANING = {
@@ -136,11 +135,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--provoked", type=Path, metavar="FOLDER")
-    parser.add_argument("--accept", action="store_true", help="write tests/unprovoked.txt anew")
     given = parser.parse_args()
     sentences = catalog()
     if given.provoked:
-        return _provoked(given.provoked, sentences, given.accept)
+        return _provoked(given.provoked, sentences)
     text = page(sentences)
     if not given.check:
         PAGE.write_text(text, encoding="utf-8")
@@ -151,16 +149,14 @@ def main() -> int:
     return 1
 
 
-def _provoked(folder: Path, sentences: list[Sentence], accept: bool) -> int:
+def _provoked(folder: Path, sentences: list[Sentence]) -> int:
     missing = provoked(folder, sentences)
-    names = sorted({s.name for s in missing})
-    if accept:
-        KNOWN.write_text("\n".join(names) + "\n", encoding="utf-8")
-    known = set(KNOWN.read_text(encoding="utf-8").splitlines()) if KNOWN.is_file() else set()
-    new = [name for name in names if name not in known]
     print(f"{len(sentences) - len(missing)} of {len(sentences)} sentences were provoked.")
-    print("\n".join(f"no test provokes {name}" for name in new))
-    return 1 if new else 0
+    for s in missing:
+        print(f"no test provokes {s.file}:{s.first}: {s.words}")
+    if missing:
+        print("Add a test for each, or a line in a table of tests/*/test_said_*.py.")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -186,6 +186,11 @@ def _(tmp_path, monkeypatch):
     control.depth_range([])
 
 
+@says("do not tell materials apart")
+def _(tmp_path, monkeypatch):
+    control.material_index(control.Passes(None, np.zeros((2, 2), np.int32)))
+
+
 @says("does not list frame 9")
 def _(tmp_path, monkeypatch):
     run, _ = tiny_run(tmp_path)

@@ -8,7 +8,6 @@ import json
 import shutil
 import sys
 import threading
-import venv
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from gs_diffusion_addon.core import (
     a1111_flavours,
     check,
     environment,
+    errors,
     exr,
     folder,
     graphdeco,
@@ -102,10 +102,23 @@ def _(tmp_path, monkeypatch):
 # --- environments, programs -----------------------------------------------------------------------
 
 
-@says("No virtual environment can be made in")
+@says("(no space left); on Debian and Ubuntu install python3-venv")
 def _(tmp_path, monkeypatch):
-    monkeypatch.setattr(venv, "create", raiser(OSError("ensurepip is not available")))
+    maker = write_program(tmp_path / "python", "echo no space left >&2; exit 1")
+    monkeypatch.setattr(environment, "_maker", lambda: str(maker))
     environment.ensure(tmp_path / "e", [], lambda text: None)
+
+
+@says("has the module ensurepip; on Debian and Ubuntu install python3-venv")
+def _(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "_maker", lambda: None)
+    environment.ensure(tmp_path / "e", [], lambda text: None)
+
+
+@says("is not empty and no virtual environment")
+def _(tmp_path, monkeypatch):
+    (tmp_path / "letters.txt").touch()
+    environment.ensure(tmp_path, [], lambda text: None)
 
 
 @says("is no virtual environment; nothing was deleted")
@@ -240,6 +253,16 @@ def _(tmp_path, monkeypatch):
 @says("has no restyled keyframe 3 in iteration 1")
 def _(tmp_path, monkeypatch):
     reroll.run(run_folder(tmp_path), 3, 1, 0, lambda event: None, threading.Event())
+
+
+@says("Stage train crashed or was killed (code -9)")
+def _(tmp_path, monkeypatch):
+    raise errors.crash_error("train", -9, tmp_path / "log", ["step 3"])
+
+
+@says("Stage train ended unexpectedly (code 1); the reason stands in")
+def _(tmp_path, monkeypatch):
+    raise errors.crash_error("train", 1, tmp_path / "log", ["step 3"])
 
 
 @says("nothing.json does not exist")
