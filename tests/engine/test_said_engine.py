@@ -64,6 +64,11 @@ def _(tmp_path, monkeypatch):
     images.size_of(tmp_path / "x.png")
 
 
+@says("y.png does not exist")
+def _(tmp_path, monkeypatch):
+    images.read_rgba(tmp_path / "y.png")
+
+
 @says("x.png cannot be read: ")
 def _(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(b"no picture")
