@@ -26,7 +26,8 @@ def plain(name: str) -> bool:
     """Whether ``name`` is a relative path that stays below its folder, on every system.
 
     No ``..``, nothing absolute, no Windows drive, share or stream, no name that Windows takes for
-    a device. Backslashes separate, since they do on Windows.
+    a device or shortens (dots and spaces at a part's end). Backslashes separate, since they do on
+    Windows.
     """
     if not name or "\0" in name or ":" in name:
         return False
@@ -34,7 +35,7 @@ def plain(name: str) -> bool:
     if windows.drive or windows.root or PurePosixPath(name).is_absolute():
         return False
     parts = windows.parts
-    return ".." not in parts and not any(_RESERVED.fullmatch(part) for part in parts)
+    return not any(part[-1] in ". " or _RESERVED.fullmatch(part) for part in parts)
 
 
 def inside(root: Path, name: str) -> Path:

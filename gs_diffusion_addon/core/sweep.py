@@ -35,6 +35,7 @@ from . import json_text
 from .arguments import PROGRAMS
 from .digests import digest
 from .errors import InputError
+from .inside import plain
 from .presets import expand
 from .settings import from_json, knob, names
 
@@ -89,12 +90,18 @@ def read_sweep(path: Path) -> list[Job]:
 
 
 def slug(text: str, longest: int = LONGEST_NAME) -> str:
-    """The text as part of a file name on every system: lower case letters, digits, dot, hyphen."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
-    words = re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")
+    """The text as part of a file name on every system: lower case letters, digits, dot, hyphen.
+
+    Windows' names of devices get a word before them.
+    """
+    ascii_text = (
+        unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii").lower()
+    )
+    words = re.sub(r"[^a-z0-9.]+", "-", ascii_text).strip("-.")
     if len(words) > longest:
         words = words[: longest + 1].rpartition("-")[0] or words[:longest]
-    return words.strip("-.")
+    words = words.strip("-.")
+    return words if plain(words) or not words else f"run-{words}"
 
 
 def flags(settings: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from . import json_text
 from .dataset import Frame, SizeOf, read_transforms
 from .errors import InputError
+from .inside import plain
 
 TRANSFORMS = ("transforms_train_main.json", "transforms.json", "transforms_train.json")
 FOLDERS = ("", "train_main", "images", "train")
@@ -109,9 +110,13 @@ def frames_of(source: Source, size_of: SizeOf) -> list[Frame]:
 
 
 def picture_of(base: Path, name: str) -> Path | None:
-    """The picture a ``file_path`` means: as named, without its ending, or in a usual folder."""
+    """The picture a ``file_path`` means: as named, without its ending, or in a usual folder.
+
+    Nothing outside ``base`` is looked at: the file may be a stranger's.
+    """
     named = Path(name.replace("\\", "/"))
-    for start in (base / named, *(base / folder / named.name for folder in FOLDERS)):
+    usual = [base / folder / named.name for folder in FOLDERS] if plain(named.name) else []
+    for start in [*([base / named] if plain(name) else []), *usual]:
         if start.is_file():
             return start
         for ending in ENDINGS:

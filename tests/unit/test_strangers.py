@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gs_diffusion_addon.core import folder, run
+from gs_diffusion_addon.core import folder, run, sweep, upstream
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.errors import GsdError, InputError, StageError, system_error
 from gs_diffusion_addon.core.inside import PROGRAMS, inside, plain
@@ -26,7 +26,7 @@ SOURCES = sorted(
 OUTSIDE = [
     *("../x", "a/../../x", "..", "/etc/passwd", "//host/share/x", "\\\\host\\share\\x", "..\\x"),
     *("C:\\x", "C:x", "c:/x", "x:stream", "NUL", "nul.png", "a/CON", "a\\com1.txt", "LPT9", "aux"),
-    *("", "\0", "a\0b", "COM¹", "conout$"),
+    *("", "\0", "a\0b", "COM¹", "conout$", ".. /x", "... /x", "a./x", "a ", "x.png.", "nul ."),
 ]
 INSIDE = ["a", "./train/r_0", "iter1/keys/keys00001.png", "a b/ü.png", "console.png", "com.png"]
 
@@ -97,6 +97,19 @@ def test_names_that_lead_out(tmp_path, name):
     path.write_text(json.dumps({"w": 8, "h": 8, "fl_x": 9.0, "frames": [frame]}))
     with pytest.raises(InputError, match="leads out"):
         read_transforms(path)
+
+
+@pytest.mark.parametrize("name", [n for n in OUTSIDE if "\0" not in n], ids=ascii)
+def test_a_main_folder_and_a_sweep_keep_inside(tmp_path, name):
+    """A stranger's transforms.json gets no picture from elsewhere, a stranger's sweep no folder."""
+    base = tmp_path / "base" / "sub"
+    (base / "images").mkdir(parents=True)
+    for place in (tmp_path, base.parent):
+        (place / "x.png").touch()
+    found = upstream.picture_of(base, name)
+    assert found is None or found.resolve().is_relative_to(base.resolve())
+    label = sweep.slug(name)
+    assert not label or (plain(label) and "/" not in label)
 
 
 @pytest.mark.parametrize("name", INSIDE)
