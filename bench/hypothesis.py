@@ -202,7 +202,7 @@ def record(run: Run, settings: Settings) -> dict[str, Any]:
     target = reference_style(run, settings)
     out: dict[str, Any] = {}
     for kind, place in kinds.items():
-        pictures = [metrics.on_black(place(f.frame)) for f in circle.frames]
+        pictures = [metrics.read_on_black(place(f.frame)) for f in circle.frames]
         colors = np.concatenate([p[m] for p, m in zip(pictures, inner, strict=True)]) / 255
         name = {"turntable": "source", "before": "propagated", "after": "splat"}[kind]
         table = {lag: entry["raw"] for lag, entry in raw[name].items()}

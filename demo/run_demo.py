@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,7 +51,7 @@ def execute(command: list[str], out: Path) -> int:
         except KeyboardInterrupt:
             continue  # the child got it too and ends by itself within two seconds
     metrics = out / "iter1" / "metrics.json"
-    if code == os.EX_OK and metrics.exists():
+    if code == 0 and metrics.exists():
         data = json.loads(metrics.read_text(encoding="utf-8"))
         print(
             f"held-out views: {data['psnr_test_object']:.1f} dB inside the silhouette, "

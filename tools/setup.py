@@ -54,9 +54,9 @@ def main(arguments: list[str]) -> int:
             splat_transform(say)
         if "--demo" in arguments:
             demo(environment, python, requirements / "demo.txt", say)
-    except environment.MissingError as error:
+    except (environment.MissingError, environment.InputError) as error:
         print(f"setup: {error}", file=sys.stderr)
-        return 3
+        return error.exit_code
     return 0
 
 

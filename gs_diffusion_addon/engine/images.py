@@ -122,6 +122,11 @@ def over(rgba: Bytes, background: Sequence[float]) -> Floats:
     return result
 
 
+def read_on_black(path: Path) -> Bytes:
+    """A picture's colors composited on black, (H, W, 3) uint8. Raises InputError."""
+    return to_bytes(over(read_rgba(path), BLACK))
+
+
 def to_bytes(pixels: npt.ArrayLike) -> Bytes:
     """Floats of 0..1 -> uint8, rounded and clipped."""
     return (np.clip(np.asarray(pixels, np.float32), 0, 1) * 255 + 0.5).astype(np.uint8)

@@ -26,7 +26,7 @@ from ..core.run import Run, read_json, read_manifest
 from ..core.settings import Settings, parse_split
 from . import perceptual
 from .guides import View, cameras, interior, read_view, ring
-from .images import BLACK, over, read_rgba, to_bytes
+from .images import read_on_black, read_rgba
 from .measures import intersection_over_union, psnr, sharpness, ssim, warp_error
 from .metrics_loop import loop_figures
 from .metrics_surface import surface_figures
@@ -153,7 +153,7 @@ def warp_table(run: Run, circle: Ring, gap: int, threads: int) -> dict[str, Any]
 def _sequence_errors(
     circle: Ring, paths: Sequence[Path], pairs: Mapping[str, Sequence[Pair]], threads: int
 ) -> dict[str, Number]:
-    pictures = [picture for _, picture in in_order(on_black, paths, threads)]
+    pictures = [picture for _, picture in in_order(read_on_black, paths, threads)]
     for path, picture, view in zip(paths, pictures, circle.views, strict=True):
         if picture.shape[:2] != view.depth.shape:
             raise InputError(f"The picture {path} is of another size than the turntable's frames.")
@@ -174,11 +174,6 @@ def mean(values: Sequence[Number]) -> Number:
     return float(np.mean(known)) if known else None
 
 
-def on_black(path: Path) -> Bytes:
-    """A picture's colors composited on black, (h, w, 3) uint8."""
-    return to_bytes(over(read_rgba(path), BLACK))
-
-
 # --- the splat against the frames it was trained on -----------------------------------------------
 
 
@@ -197,7 +192,7 @@ def held_out(run: Run, settings: Settings, frames: Sequence[Frame], threads: int
 
     def compare(frame: Frame) -> tuple[float, float, float]:
         truth, render = run.stylized_frame(frame.frame), run.render(frame.frame)
-        a, b = on_black(truth), on_black(render)
+        a, b = read_on_black(truth), read_on_black(render)
         if a.shape != b.shape:
             raise InputError(f"The pictures {truth} and {render} differ in size.")
         inside = read_rgba(truth)[..., 3] >= OPAQUE
@@ -206,7 +201,7 @@ def held_out(run: Run, settings: Settings, frames: Sequence[Frame], threads: int
     scores = [(f, s) for f, s in in_order(compare, chosen, threads)] if ready else []
     step = max(1, len(chosen) // PERCEIVED)
     pairs = [
-        (on_black(run.render(f.frame)), on_black(run.stylized_frame(f.frame)))
+        (read_on_black(run.render(f.frame)), read_on_black(run.stylized_frame(f.frame)))
         for f in (chosen[::step] if ready and perceptual.installed() else [])
     ]
 
@@ -241,7 +236,7 @@ def appearance(
             return None
 
         def one(item: tuple[Path, Mask]) -> float:
-            return sharpness(on_black(item[0]), item[1])
+            return sharpness(read_on_black(item[0]), item[1])
 
         return mean([s for _, s in in_order(one, list(zip(paths, masks, strict=True)), threads)])
 
@@ -267,7 +262,7 @@ def _key_difference(run: Run, number: int, inside: Mask) -> Number:
     path = run.stylized_frame(number)
     if not path.is_file() or not inside.any():
         return None
-    difference = on_black(path).astype(np.float32) - on_black(run.key(number))
+    difference = read_on_black(path).astype(np.float32) - read_on_black(run.key(number))
     return float(np.abs(difference[inside]).mean()) / 255
 
 

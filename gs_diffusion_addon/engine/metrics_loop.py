@@ -18,7 +18,7 @@ from ..core.run import Run, read_json
 from ..core.settings import Settings
 from .clip import similarity
 from .guides import View
-from .images import BLACK, Bytes, over, read_rgb, read_rgba, to_bytes
+from .images import BLACK, Bytes, over, read_on_black, read_rgb, read_rgba, to_bytes
 from .likeness import NAME, cosine, style_of, subject
 from .parallel import in_order
 
@@ -99,13 +99,9 @@ def style_likeness(
         "source": run.frame, "propagated": run.stylized_frame, "splat": run.render,
     }  # fmt: skip
     figures: dict[str, Any] = {
-        name: cosine(vector(shown, place, _on_black), target) for name, place in kinds.items()
+        name: cosine(vector(shown, place, read_on_black), target) for name, place in kinds.items()
     }
     return {**figures, "named": NAME}
-
-
-def _on_black(path: Path) -> Bytes:
-    return to_bytes(over(read_rgba(path), BLACK))
 
 
 def drift(run: Run) -> dict[str, Any] | None:

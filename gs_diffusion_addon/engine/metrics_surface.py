@@ -15,7 +15,7 @@ from ..core.dataset import Frame
 from ..core.run import Run
 from ..core.settings import Settings
 from .guides import View, interior
-from .images import BLACK, Bytes, over, read_rgba, to_bytes, write_png
+from .images import Bytes, read_on_black, write_png
 from .measures import seam_contrast
 from .parallel import in_order, thread_count
 from .propagate import reproject, surface
@@ -64,7 +64,7 @@ def surface_figures(
         nodes = surface.build(chosen)
         weights = [_weight(view) for view in chosen]
         for name in names:
-            pictures = [p for _, p in in_order(_on_black, sequences[name][::step], threads)]
+            pictures = [p for _, p in in_order(read_on_black, sequences[name][::step], threads)]
             spread, seen = deviations(nodes, pictures, weights)
             deviation[name] = float(spread[seen].mean()) if seen.any() else None
             if name in HEAT:
@@ -75,10 +75,6 @@ def surface_figures(
 
 def _weight(view: View) -> Floats:
     return (interior(view, RIM) & (facing(view) > SQUARE)).astype(np.float32)
-
-
-def _on_black(path: Path) -> Bytes:
-    return to_bytes(over(read_rgba(path), BLACK))
 
 
 def deviations(
@@ -140,7 +136,7 @@ def seams(
     def look(item: tuple[Path, View]) -> tuple[float, float]:
         path, view = item
         _, label = reproject.reproject(view, keys)
-        return seam_contrast(_on_black(path), label, interior(view, RIM))
+        return seam_contrast(read_on_black(path), label, interior(view, RIM))
 
     pairs = list(zip(paths, views[::step], strict=True))
     found = [steps for _, steps in in_order(look, pairs, thread_count(settings))]

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from ...core.run import Run
 from ..guides import View
-from ..images import BLACK, over, read_rgba, to_bytes
+from ..images import read_on_black, to_bytes
 from .synthesis import stack
 
 WEIGHTS = {"color": 2.0, "position": 4.0, "normal": 1.0, "edge": 0.5}
@@ -60,7 +60,7 @@ def edge_guide(color: Bytes) -> Bytes:
 
 def unstyled(run: Run, number: int) -> Bytes:
     """What is restyled, (h, w, 3) uint8 on black."""
-    return to_bytes(over(read_rgba(run.source(number)), BLACK))
+    return read_on_black(run.source(number))
 
 
 def stacked(
