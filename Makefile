@@ -4,7 +4,7 @@ NAME ?=
 PY = .venv/bin/python
 WORKER = .venv-worker/bin/python
 
-.PHONY: help setup setup-test demo test test-slow lint bench package repository blender-test clean cuda-check
+.PHONY: help setup setup-test demo test test-slow lint bench package repository blender-test clean cuda-check lock
 
 help:
 	@echo "make demo [OUT=DIR]   restyle a head into a splat, into runs/demo (about 5 minutes on 2 cores)"
@@ -16,6 +16,7 @@ help:
 	@echo "make repository       the same, listed for Blender's Get Extensions, in dist/repository"
 	@echo "make blender-test     the zip in Blender 4.2 to 5.2, and in its window where there is one"
 	@echo "make setup            only the environments"
+	@echo "make lock             the newest allowed versions and their hashes into the lock files"
 
 setup:
 	@sh tools/setup.sh
@@ -61,6 +62,9 @@ blender-test: setup
 # The script's exit code is 3 without a card; make itself reports it as "Error 3".
 cuda-check: setup
 	@PYTHONPATH=. $(WORKER) tools/cuda_check.py
+
+lock:
+	@sh tools/lock.sh
 
 clean:
 	rm -rf .venv .venv-worker dist build

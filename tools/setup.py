@@ -33,8 +33,9 @@ def main(arguments: list[str]) -> int:
     sys.dont_write_bytecode = True
     environment = load_environment_module()
     requirements = ROOT / "requirements"
-    blender = [["-r", str(requirements / "blender.txt")], ["--no-deps", "-e", str(ROOT)]]
-    worker = [["-r", str(environment.REQUIREMENTS)]]
+    exactly = environment.exactly
+    blender = [exactly(requirements / "blender.txt"), ["--no-deps", "-e", str(ROOT)]]
+    worker = [exactly(environment.REQUIREMENTS)]
     test = "--test" in arguments
     extra = [], []
     if test:

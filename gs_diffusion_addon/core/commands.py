@@ -205,7 +205,7 @@ def _environment(parsed: argparse.Namespace) -> int:
 
     folder = parsed.folder.expanduser().resolve()
     if parsed.action == "create":
-        steps = [["-r", str(environment.REQUIREMENTS)]]
+        steps = [environment.exactly(environment.REQUIREMENTS)]
         print(environment.ensure(folder, steps, say, torch=True))
     else:
         environment.remove(folder)

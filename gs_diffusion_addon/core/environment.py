@@ -27,6 +27,16 @@ REQUIREMENTS = PACKAGE / "requirements" / "worker.txt"
 STAMP = ".gsd-setup"
 
 
+def exactly(requirements: Path) -> list[str]:
+    """pip's arguments for the locked versions of ``requirements``, their files checked by hash.
+
+    With GSD_UNLOCKED=1 whatever the requirements allow, for machines with packages of their own.
+    """
+    if os.environ.get("GSD_UNLOCKED"):
+        return ["-r", str(requirements)]
+    return ["--require-hashes", "-r", str(requirements.with_suffix(".lock"))]
+
+
 def has_nvidia() -> bool:
     """Whether an NVIDIA driver answers. GSD_TORCH=cpu or cuda overrides what is found."""
     choice = os.environ.get("GSD_TORCH", "").lower()
@@ -201,7 +211,7 @@ def _works(python: Path) -> bool:
 
 
 def _describe(step: Sequence[str]) -> str:
-    return " ".join(Path(s).name if s.endswith(".txt") else s for s in step)
+    return " ".join(Path(s).name if s.endswith((".txt", ".lock")) else s for s in step)
 
 
 def _fingerprint(steps: Sequence[Sequence[str]], torch: bool) -> str:
@@ -210,6 +220,6 @@ def _fingerprint(steps: Sequence[Sequence[str]], torch: bool) -> str:
         for argument in step:
             parts.append(argument)
             path = Path(argument)
-            if path.suffix == ".txt" and path.is_file():
+            if path.suffix in (".txt", ".lock") and path.is_file():
                 parts.append(path.read_text(encoding="utf-8"))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
