@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,13 @@ CUDA_INDEX = "https://download.pytorch.org/whl/cu130"
 REQUIREMENTS = PACKAGE / "requirements" / "worker.txt"
 
 STAMP = ".gsd-setup"
+
+_UNREACHED = re.compile(
+    r"connection broken by|failed to establish a new connection|name resolution|ProxyError"
+    r"|ConnectTimeout|network is unreachable",
+    re.IGNORECASE,
+)
+"""What pip says when it gets no connection."""
 
 
 def exactly(requirements: Path) -> list[str]:
@@ -200,6 +208,12 @@ def _pip(python: Path, arguments: Sequence[str]) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (lines or done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if _UNREACHED.search(done.stderr):
+            raise MissingError(
+                f"The package index cannot be reached, so 'pip install {' '.join(arguments)}' "
+                f"failed ({reason}); check the network or the proxy (HTTPS_PROXY), and run the "
+                f"same command again."
+            )
         raise MissingError(f"'pip install {' '.join(arguments)}' failed: {reason}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -37,6 +38,17 @@ def test_a_failing_install_is_a_sentence_and_leaves_no_stamp(tmp_path):
             lambda text: None,
         )
     assert not (tmp_path / "e" / environment.STAMP).exists()
+
+
+def test_without_a_network_the_sentence_names_it_and_the_package(tmp_path, monkeypatch):
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")  # nobody listens there
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    step = ["no-such-package==3"]
+    with pytest.raises(MissingError, match=r"index cannot be reached.*no-such-package.*HTTPS_PRO"):
+        environment.ensure(tmp_path / "e", [step], lambda text: None)
 
 
 def test_a_folder_with_anything_else_in_it_is_left_alone(tmp_path):
