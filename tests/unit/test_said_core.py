@@ -291,6 +291,11 @@ def _(tmp_path, monkeypatch):
     sweep_commands.sweep(argparse.Namespace(**words), print)
 
 
+@says("does not exist; name the folder of the runs")
+def _(tmp_path, monkeypatch):
+    sweep_commands.sheet(argparse.Namespace(out=tmp_path / "nowhere"), print)
+
+
 @says("has no renders of a splat yet")
 def _(tmp_path, monkeypatch):
     sweep_commands.last_rendered(tmp_path, 3)
