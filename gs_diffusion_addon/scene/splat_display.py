@@ -12,7 +12,7 @@ Three ways, each a modifier that can be on in the viewport, in renders or in bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import bpy
@@ -79,13 +79,13 @@ def _add_display(scene_object: bpy.types.Object, mode: str) -> None:
         set_input(modifier, RAW, bool(get_input(others[0], RAW)))
 
 
-def build_displays(degree: int) -> Iterator[None]:
+def build_displays(degree: int, modes: Sequence[Mode] = ("points", "faithful")) -> Iterator[None]:
     """Build what :func:`show_splat` needs for harmonics of ``degree``, a part at each step: Blender
     takes its time for node trees.
     """
     color_group(min(DEGREES, degree))
     yield
-    for mode in ("points", "faithful"):
+    for mode in modes:
         _display_group(mode, min(DEGREES, degree))
         yield
 

@@ -6,6 +6,7 @@ A thread reads the file and thins it out, so that what is left for the window ta
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import bpy
@@ -14,7 +15,7 @@ import numpy as np
 from ..core.errors import GsdError
 from ..core.ply import Splats, read_splats
 from ..declarations import SCENE_SETTINGS
-from ..scene.splat_display import show_splat
+from ..scene.splat_display import build_displays, show_splat
 from ..scene.splat_import import splat_object
 from .job import Job
 
@@ -24,17 +25,20 @@ MOST = 40_000
 
 _asked: tuple[str, int] = ("", 0)
 _read: list[Splats] = []
+_building: Iterator[None] = build_displays(0, ("points",))
+"""What a preview is drawn by, built a part at each call before it is shown."""
 
 
 def follow(job: Job) -> None:
     """Show the job's newest preview if the user wants it and it is not shown yet."""
-    global _asked
+    global _asked, _building
     settings = getattr(bpy.context.scene, SCENE_SETTINGS)
     if not job.preview or not settings.live_preview:
         return
-    if _read:
+    if _read and next(_building, _building) is _building:  # the nodes are there
         show(_read.pop())
         _read.clear()
+        _building = build_displays(0, ("points",))
     path = job.folder / job.preview
     try:
         state = (str(path), path.stat().st_mtime_ns)
