@@ -39,6 +39,14 @@ from .version import version
 Sink = Callable[[Event], None]
 
 
+FOLLOWERS = {
+    "main_folder": ("views", "rings"),
+    "main_frames": ("views", "rings"),
+    "stylizer": ("compare_independent",),
+}
+"""What is resolved from a setting, and so anew when that changes."""
+
+
 @dataclass
 class Supervisor:
     """One process's work on one run folder: where events go, when to stop, whether stale work is
@@ -121,6 +129,8 @@ class Supervisor:
         new = from_json({**to_json(old), **changes})
         changed = [n for n in names() if getattr(old, n) != getattr(new, n)]
         for name in changed:
+            if manifest["resolved"].get(name) == getattr(new, name):
+                continue  # said now what "auto" was taken for
             hit = loop.changed_stages(manifest["stages"], name, old, new)
             if hit and not self.redo:
                 raise InputError(
@@ -129,10 +139,8 @@ class Supervisor:
                     f"--out, or "
                     f"add --redo to do it anew (the old results are moved to superseded/)."
                 )
-            manifest["resolved"].pop(name, None)
-            if name in ("main_folder", "main_frames"):
-                for counted in ("views", "rings"):  # out of that folder's frames
-                    manifest["resolved"].pop(counted, None)
+            for follower in (name, *FOLLOWERS.get(name, ())):
+                manifest["resolved"].pop(follower, None)
         manifest["settings"] = to_json(new)
 
     def _require_earlier(self, manifest: dict[str, Any], name: str, iteration: int) -> None:

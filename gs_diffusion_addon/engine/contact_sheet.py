@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,23 +73,28 @@ def entries(out: Path) -> list[Entry]:
 
 
 def _entry(root: Path) -> Entry:
+    """A run as it lies there; what is damaged is shown as such, and spoils no other's place."""
+    nothing = Entry(root.name, "waiting", 1, None, {}, Path(), Path(), None)
     if not (root / "run.json").is_file():
-        return Entry(root.name, "waiting", 1, None, {}, Path(), Path(), None)
-    manifest = read_manifest(root)
-    settings = run_settings(manifest)
-    done = [
-        int(key.split("/")[0])
-        for key, record in manifest["stages"].items()
-        if key.endswith("/render") and record.get("state") == "done"
-    ]
-    last = max(done, default=1)
-    run = Run(root, last)
+        return nothing
+    try:
+        manifest = read_manifest(root)
+        settings = run_settings(manifest)
+        done = [
+            int(key.split("/")[0])
+            for key, record in manifest["stages"].items()
+            if key.endswith("/render") and record.get("state") == "done"
+        ]
+        run = Run(root, max(done, default=1))
+        metrics = read_json(run.metrics) if run.metrics.is_file() else {}
+    except InputError:
+        return replace(nothing, state="damaged")
     wanted = last_iteration(root, settings)
     whole = len(done) >= wanted
-    metrics = read_json(run.metrics) if run.metrics.is_file() else {}
     report = run.report if run.report.is_file() else None
     state = "finished" if whole else f"{len(done)} of {wanted} iterations done"
-    return Entry(root.name, state, last, settings, metrics, run.frame(0), run.render(0), report)
+    pictures = run.frame(0), run.render(0)
+    return Entry(root.name, state, run.iteration, settings, metrics, *pictures, report)
 
 
 def figures(entry: Entry) -> str:

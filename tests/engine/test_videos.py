@@ -121,5 +121,9 @@ def test_a_contact_sheet_shows_every_run(tmp_path):
         pixels = np.array(sheet)
     red = pixels[..., 0].astype(int) - pixels[..., 1] > 80
     assert red[:, :272].any() and red[:, 272:544].any() and not red[:, 544:].any()
+    write_text(out / "two" / "run.json", "{")
+    contact_sheet.make(out, events)
+    page = (out / SHEETS[1]).read_text(encoding="utf-8")
+    assert "damaged" in page and "1 of 3 runs finished." in page
     with pytest.raises(InputError, match="holds no runs"):
         contact_sheet.make(tmp_path / "empty", events)

@@ -125,3 +125,22 @@ def test_another_number_of_frames_is_counted_anew(tmp_path):
     fixed = from_json({**manifest["settings"], "compare_independent": "no"})
     fixed = dataclasses.replace(fixed, stylizer="preview", propagator="none", trainer="builtin")
     assert resolve(fixed, manifest["resolved"])["views"] == 9
+
+
+def test_saying_what_auto_was_taken_for_changes_nothing(tmp_path):
+    manifest = new_manifest(from_json({}), "0")
+    manifest["resolved"] = {"stylizer": "preview", "trainer": "builtin"}
+    manifest["stages"] = {"1/stylize": {}, "1/train": {}}
+    supervisor = pipeline.Supervisor(tmp_path / "run", lambda event: None)
+    supervisor._change(manifest, {"trainer": "builtin", "stylizer": "preview"})
+    assert manifest["settings"]["trainer"] == "builtin"
+    with pytest.raises(InputError, match="its stage train would be stale"):
+        supervisor._change(manifest, {"trainer": "gsplat"})
+
+
+def test_another_stylizer_decides_anew_what_auto_is_for_the_comparison(tmp_path):
+    manifest = new_manifest(from_json({"stylizer": "preview"}), "0")
+    manifest["resolved"] = {"compare_independent": "yes", "trainer": "builtin"}
+    supervisor = pipeline.Supervisor(tmp_path / "run", lambda event: None, redo=True)
+    supervisor._change(manifest, {"stylizer": "a1111"})
+    assert manifest["resolved"] == {"trainer": "builtin"}
