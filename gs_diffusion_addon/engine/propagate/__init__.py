@@ -111,11 +111,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
 def _paint(run: Run, painter: Painter, frame: Frame, notes: _Notes) -> Path:
     path = run.stylized_frame(frame.frame)
     view = read_view(run, frame)
-    alpha = drift.alpha(run, frame, view, read_rgba(run.frame(frame.frame))[..., 3])
-    if alpha.shape != view.mask.shape:
-        raise InputError(
-            f"{run.frame(frame.frame)} and its guide differ in size; run the turntable stage again."
-        )
+    alpha = drift.alpha(run, frame, view, alpha_of(run.frame(frame.frame), view))
     painted = painter(Target(frame, view))
     # The note comes first: a finished frame always has one, and a kill in between only paints it
     # again.
@@ -198,6 +194,14 @@ def read_key(run: Run, frame: Frame) -> Bytes:
             f"{frame.camera.width}x{frame.camera.height}; run the stylize stage again."
         )
     return pixels
+
+
+def alpha_of(path: Path, view: View) -> Bytes:
+    """The alpha (h, w) uint8 of a frame's picture; raises InputError if ``view`` is not as big."""
+    alpha: Bytes = read_rgba(path)[..., 3]
+    if alpha.shape != view.mask.shape:
+        raise InputError(f"{path} and its guide differ in size; run the turntable stage again.")
+    return alpha
 
 
 def unmixed(picture: Bytes, alpha: Bytes, mask: Mask) -> Bytes:

@@ -22,9 +22,8 @@ from ...core.keyframes import used
 from ...core.run import Run
 from ...core.settings import Settings
 from ..guides import View, depth_edges, read_view
-from ..images import read_rgba
 from ..parallel import in_order, thread_count
-from . import Painted, Painter, Target, kernel, read_key, unmixed
+from . import Painted, Painter, Target, alpha_of, kernel, read_key, unmixed
 from .weave import weave
 
 CRISP = 1 / 12  # of a picture's Laplacian is taken from it: the mean loss of bilinear sampling
@@ -101,7 +100,7 @@ def load_keys(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit)
 
     def load(number: int) -> tuple[View, Bytes]:
         view, key = read_view(run, by_number[number]), read_key(run, by_number[number])
-        return view, unmixed(key, read_rgba(run.source(number))[..., 3], view.mask)
+        return view, unmixed(key, alpha_of(run.source(number), view), view.mask)
 
     loaded = [pair for _, pair in in_order(load, wanted, thread_count(settings))]
     emit("phase", message="Fitting the keyframes together on the surface")
