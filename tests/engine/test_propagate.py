@@ -178,7 +178,7 @@ def test_feather_does_not_depend_on_the_room_around_the_model():
         assert np.array_equal(found, expected.astype(np.float32))
 
 
-def test_crispening_adds_a_twelfth_of_the_laplacian_inside_the_mask():
+def test_crispening_adds_a_thirteenth_of_the_laplacian_inside_the_mask():
     rng = np.random.default_rng(5)
     color = rng.integers(0, 256, (21, 34, 3)).astype(np.uint8)
     mask = rng.random((21, 34)) < 0.8
@@ -186,7 +186,7 @@ def test_crispening_adds_a_twelfth_of_the_laplacian_inside_the_mask():
     for y, x in np.argwhere(mask):
         for j, i in ((y + 1, x), (y - 1, x), (y, x + 1), (y, x - 1)):
             if 0 <= j < 21 and 0 <= i < 34 and mask[j, i]:
-                expected[y, x] += (color[y, x] - color[j, i].astype(float)) / 12
+                expected[y, x] += (color[y, x] - color[j, i].astype(float)) / 13
     difference = crispened(color, mask) - np.clip(expected, 0, 255)
     assert np.abs(difference).max() <= 0.501
     assert np.array_equal(crispened(color, mask)[~mask], color[~mask])

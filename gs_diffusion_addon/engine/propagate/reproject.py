@@ -26,7 +26,10 @@ from ..parallel import in_order, thread_count
 from . import Painted, Painter, Target, alpha_of, kernel, read_key, unmixed
 from .weave import weave
 
-CRISP = 1 / 12  # of a picture's Laplacian is taken from it: the mean loss of bilinear sampling
+CRISP = 1 / 13
+"""How much of a picture's Laplacian is taken from it. Bilinear sampling loses 1/12 on average; a
+little less keeps every model measured within a tenth of its keys' sharpness (bench/propagation.py).
+"""
 
 Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
@@ -113,7 +116,7 @@ def crispened(color: Bytes, mask: Mask) -> Bytes:
 
     A sample at a random place keeps 1 - (1 - cos w) / 3 of the power of frequency w along each
     axis, so its amplitude is restored to first order by adding (2 - 2 cos w) / 12 of the picture:
-    a twelfth of its negative Laplacian. Pixels off ``mask`` are left alone and are no neighbors.
+    ``CRISP`` times its negative Laplacian. Pixels off ``mask`` are left alone and are no neighbors.
     """
     return _crispened(color, mask)
 
