@@ -30,7 +30,7 @@ for name in ("bpy", "numpy", "requests", "torch", "numba", "pillow", "onnxruntim
     try:
         out[name] = m.version(name)
     except m.PackageNotFoundError:
-        pass
+        pass  # not installed: it has no line
 print(json.dumps(out))
 """
 
