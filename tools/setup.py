@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> int:
             environment.add(ROOT / folder, "test", steps, say)
         if test:
             diffusers(environment, say)
+            optional(environment, say)
             splat_transform(say)
         if "--demo" in arguments:
             demo(environment, python, requirements / "demo.txt", say)
@@ -70,6 +71,19 @@ def diffusers(environment, say) -> None:
         environment.add(ROOT / ".venv-worker", "diffusers", [["-r", str(requirement)]], say)
     except environment.MissingError as error:
         say(f"diffusers cannot be had ({error}); the tests that need it are skipped.")
+
+
+def optional(environment, say) -> None:
+    """Packages that a few tests want and not every system has; where they are missing, those say
+    so. Wheels alone: the one of atheris would take LLVM to build.
+    """
+    for name in ("guided", "colmap"):
+        requirement = str(ROOT / "requirements" / f"test-{name}.txt")
+        step = ["--only-binary", ":all:", "-r", requirement]
+        try:
+            environment.add(ROOT / ".venv-worker", f"test-{name}", [step], say)
+        except environment.MissingError as error:
+            say(f"test-{name}.txt cannot be had ({error}); the tests that need it are skipped.")
 
 
 def splat_transform(say) -> None:

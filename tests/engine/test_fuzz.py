@@ -11,8 +11,12 @@ from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.engine import images
 from gs_diffusion_addon.engine.report_incidents import incidents
 
-from ..fuzz_readers import engine_readers
+from .. import planted_reader
+from ..fuzz_guided import guided, missing
+from ..fuzz_readers import all_readers, engine_readers
 from ..fuzzing import campaign, png, trial
+
+guides = pytest.mark.skipif(missing() is not None, reason=missing() or "never")
 
 
 @pytest.mark.parametrize("reader", engine_readers(), ids=lambda r: r.name)
@@ -22,6 +26,26 @@ def test_damaged_input_ends_as_data_or_as_a_sentence(reader, tmp_path):
     tally = campaign(reader, tmp_path, 1_000_000, 100_000, 0.6)
     assert tally.inputs > 0
     assert not tally.findings
+
+
+@guides
+def test_guided_damage_reaches_what_chance_does_not(tmp_path):
+    (reader,) = planted_reader.readers()
+    assert not campaign(reader, tmp_path, 0, 20_000).findings
+    name = planted_reader.__name__
+    done = guided(reader, tmp_path, 60, f"{name}:readers", [name], ["-seed=2", "-runs=15000"])
+    ((name, finding),) = done.findings
+    assert "ValueError" in finding
+    assert (tmp_path / name).read_bytes().startswith(planted_reader.MAGIC)
+    assert done.inputs == 15_000 and done.branches >= 4
+
+
+@guides
+def test_guided_damage_of_a_reader_of_ours(tmp_path):
+    reader = next(r for r in all_readers() if r.name == "transforms.json")
+    done = guided(reader, tmp_path, 30, options=["-runs=1500"])
+    assert not done.findings and done.inputs > 100 and done.accepted > 0
+    assert done.kept > 2 and len(list((tmp_path / "corpus" / reader.name).iterdir())) > 2
 
 
 @pytest.mark.parametrize("size", [(9, 12_779_526), (32_777, 2_054), (60_000, 60_000), (0, 5)])
