@@ -64,12 +64,18 @@ def thinned(splats: Splats) -> Splats:
 
 
 def show(splats: Splats) -> None:
-    """Put splats into the scene under :data:`NAME`, in place of the last preview."""
-    fresh = splat_object(NAME, splats)
+    """Put splats into the scene under :data:`NAME`, in place of the last preview.
+
+    They are drawn in front: they stand where the model does, which would hide them.
+    """
     old = bpy.data.objects.get(NAME)
-    if old is None or old.name not in bpy.context.scene.objects:
+    if old is not None and old.name not in bpy.context.scene.objects:
+        remove()  # it was left in another scene
+        old = None
+    fresh = splat_object(NAME, splats)
+    if old is None:
         bpy.context.scene.collection.objects.link(fresh)
-        fresh.hide_render = fresh.hide_select = True
+        fresh.hide_render = fresh.hide_select = fresh.show_in_front = True
         show_splat(fresh)
         return
     before, old.data = old.data, fresh.data

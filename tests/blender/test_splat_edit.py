@@ -129,6 +129,20 @@ def test_preview_is_replaced_in_place(tmp_path):
     assert not bpy.data.objects and not bpy.data.meshes
 
 
+def test_preview_in_another_scene_moves_to_the_open_one():
+    live.show(make_ball(30, 0))
+    first = bpy.context.scene
+    other = bpy.data.scenes.new("other")
+    with bpy.context.temp_override(scene=other):
+        for count in (40, 50):
+            live.show(make_ball(count, 0))
+            assert [o.name for o in bpy.data.objects] == [live.NAME]
+    assert not first.objects and len(other.objects[live.NAME].data.vertices) == 50
+    assert other.objects[live.NAME].show_in_front  # the model stands in the same place
+    live.remove()
+    assert not bpy.data.objects and not bpy.data.meshes
+
+
 def test_operators_import_what_is_dropped_and_export_it(tmp_path, add_on):
     for name, degree in (("one", 0), ("two", 4)):
         write_splats(tmp_path / f"{name}.ply", make_ball(20, degree))
