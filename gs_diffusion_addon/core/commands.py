@@ -166,13 +166,14 @@ def _try(parsed: argparse.Namespace) -> int:
     if parsed.part is not None:
         return _child("try", 0, lambda: attempt.run_part(parsed.job, parsed.part))
     stop = threading.Event()
-    stop_on_signals(stop)
+    sink = print_event if parsed.events else Console()
+    stop_on_signals(stop, sink)
     picture = attempt.run(
         parsed.out.expanduser().resolve(),
         arguments.given_settings(parsed),
         view=parsed.view,
         page=parsed.page,
-        sink=print_event if parsed.events else Console(),
+        sink=sink,
         stop=stop,
     )
     print(picture)
@@ -191,8 +192,8 @@ def _reroll(parsed: argparse.Namespace) -> int:
         )
     seed = random.randrange(2**31) if seed < 0 else seed
     stop = threading.Event()
-    stop_on_signals(stop)
     sink = print_event if parsed.events else Console()
+    stop_on_signals(stop, sink)
     print(reroll.run(root, parsed.key, parsed.iteration, seed, sink, stop))
     return EXIT_DONE
 

@@ -3,22 +3,27 @@
 Started as a script, ``python -I guard.py PROGRAM ARGUMENT...``, in a process group of its own and
 with a pipe as standard input that its parent never writes to. When that pipe ends, the parent is
 gone, and the whole group ends with it; otherwise the program's exit code is handed on (128 + the
-signal that ended it). Only the standard library, since nothing else can be imported here.
+signal that ended it). Only the standard library, since nothing else can be imported here, and
+:mod:`.job_object`, which is loaded by path.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 CANNOT_START = 127
 
 
 def main(command: list[str]) -> int:
     """Run ``command``; returns the code to exit with."""
+    if os.name == "nt":
+        _hold_descendants()
     try:
         # The program must not read our pipe; on Linux the kernel ends it should we be killed alone.
         child = subprocess.Popen(
@@ -29,7 +34,7 @@ def main(command: list[str]) -> int:
     except OSError as error:
         print(f"{command[0]} cannot be started: {error.strerror or error}.", file=sys.stderr)
         return CANNOT_START
-    threading.Thread(target=_watch, args=(child,), daemon=True).start()
+    threading.Thread(target=_watch, daemon=True).start()
     code = child.wait()
     return 128 - code if code < 0 else code
 
@@ -41,12 +46,20 @@ def _die_with_us() -> None:
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
 
 
-def _watch(child: subprocess.Popen[bytes]) -> None:
+def _hold_descendants() -> None:
+    path = Path(__file__).with_name("job_object.py")
+    spec = importlib.util.spec_from_file_location("job_object", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.hold_descendants()  # the stage that started us has said it if this fails
+
+
+def _watch() -> None:
     while os.read(0, 4096):
         continue
     if os.name == "nt":
-        subprocess.run(["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True)
-        os._exit(130)
+        os._exit(130)  # and with the handle of its job the program
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 

@@ -21,6 +21,7 @@ from .errors import GsdError, InputError, StageError, crash_error, error_for_exi
 from .events import Event, encode, make_event
 from .folder import forget_empty_run, prepare_folder, require_startable, resolve
 from .interpreters import blender_command, versions_of, worker_command, worker_python
+from .job_object import hold_descendants
 from .made import Made
 from .process import child_environment, run_child
 from .run import (
@@ -158,6 +159,8 @@ class Supervisor:
         self, manifest: dict[str, Any], settings: Settings, todo: Sequence[tuple[str, int]]
     ) -> None:
         self._say(make_event("run_started", stages=[stages.record_name(*s) for s in todo]))
+        if loose := hold_descendants():
+            self._say(make_event("warning", message=loose))
         try:
             ended = 0
             for name, iteration in todo:

@@ -3,6 +3,8 @@ outlive the parent.
 
 The supervisor holds the write end of each child's standard input and never writes to it; a child
 that reads end-of-file there knows that its parent is gone, however that died, on every system.
+What acts on that must not need Python's lock, which a library may hold for minutes: on Windows the
+parent's job object (:mod:`.job_object`), elsewhere a small shell in the child's process group.
 """
 
 from __future__ import annotations
@@ -23,10 +25,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import EXIT_INTERRUPTED, Interrupted, MissingError
-from .events import Event, Splitter
+from .events import Event, Splitter, make_event
+from .job_object import hold_descendants
 
 POLITE_SECONDS = 0.8
 """How long a child may take to end by itself after the first, polite signal."""
+
+QUIET_LOOKS = 10
+"""How many tenths of a second without output after a child's end are taken for all it printed."""
 
 TAIL_LINES = 20
 """How many of a child's last log lines stand in an error event."""
@@ -75,6 +81,7 @@ def run_child(
         items: queue.Queue[Event | str | None] = queue.Queue()
         assert child.stdout is not None
         threading.Thread(target=_read, args=(child.stdout, items), daemon=True).start()
+        quiet = 0
         try:
             while True:
                 if stop.is_set():
@@ -82,6 +89,10 @@ def run_child(
                 try:
                     item = items.get(timeout=0.1)
                 except queue.Empty:
+                    # What it started may live on and hold its output open.
+                    quiet = quiet + 1 if child.poll() is not None else 0
+                    if quiet > QUIET_LOOKS:
+                        break
                     continue
                 if item is None:
                     break
@@ -179,7 +190,9 @@ def end_tree(child: subprocess.Popen[bytes]) -> None:
 def _signal(child: subprocess.Popen[bytes], polite: bool) -> None:
     if os.name == "nt":
         if polite:
-            with suppress(OSError):  # a process without a console cannot send it
+            # A process without a console cannot send it. Python 3.11 then ends the child at once,
+            # with its error still set: SystemError.
+            with suppress(OSError, SystemError):
                 child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
         elif child.poll() is None:
             subprocess.run(
@@ -191,31 +204,50 @@ def _signal(child: subprocess.Popen[bytes], polite: bool) -> None:
 
 
 def end_with_parent() -> None:
-    """Called by a child: end this process (and its group) as soon as the parent is gone.
+    """Called by a child: end this process and all it started as soon as the parent is gone.
 
-    A thread waits for end-of-file on standard input. On Linux the kernel is asked as well, since a
-    thread cannot run while a library holds Python's lock.
+    Standard input is empty afterwards, also for what this process starts: only the watchers hold
+    the pipe. (Windows: a program that inherits a pipe another thread waits on hangs at its start.)
     """
+    hold_descendants()
+    pipe = os.dup(0)
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
+    os.close(empty)
+    threading.Thread(target=_watch, args=(pipe,), daemon=True).start()
+    if os.name == "posix":
+        _watch_by_shell(pipe)
     if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
-    stdin = os.dup(0)
-
-    def watch() -> None:
-        while os.read(stdin, 4096):
-            continue
-        if os.name == "nt":
-            os._exit(EXIT_INTERRUPTED)
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
+        _ask_kernel()
 
 
-def stop_on_signals(stop: threading.Event) -> None:
+def _watch(pipe: int) -> None:
+    while os.read(pipe, 4096):
+        continue
+    if os.name == "nt":
+        os._exit(EXIT_INTERRUPTED)  # and with the handle of its job all that it started
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _watch_by_shell(pipe: int) -> None:
+    """Let a shell of our process group wait for the pipe's end, and kill the group then."""
+    # A polite signal to the group is not meant for it: it has to be there to the end.
+    script = 'trap "" HUP INT TERM; while read -r line; do :; done; kill -KILL 0'
+    quiet = subprocess.DEVNULL
+    with suppress(OSError):  # no /bin/sh: the thread is left
+        subprocess.Popen(["/bin/sh", "-c", script], stdin=pipe, stdout=quiet, stderr=quiet)
+
+
+def _ask_kernel() -> None:
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, int(signal.SIGKILL))
+
+
+def stop_on_signals(stop: threading.Event, say: Callable[[Event], None] | None = None) -> None:
     """Let Ctrl-C, SIGTERM and (Windows) Ctrl-Break set ``stop`` instead of ending Python at
-    once.
+    once, and tie what this process starts to its life; ``say`` gets a warning if that fails.
     """
 
     def ask(_number: int, _frame: object) -> None:
@@ -224,6 +256,9 @@ def stop_on_signals(stop: threading.Event) -> None:
     for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), ask)
+    loose = hold_descendants()
+    if loose and say is not None:
+        say(make_event("warning", message=loose))
 
 
 def child_environment(threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -254,8 +254,8 @@ def remove_temporaries(root: Path) -> None:
 
 # --- the lock ----------------------------------------------------------------------------------
 
-_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
-"""How systems say that somebody else has the lock."""
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK, 0)
+"""How systems say that somebody else has the lock; Wine's C library forgets to say it (0)."""
 
 
 @contextlib.contextmanager

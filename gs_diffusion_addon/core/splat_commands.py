@@ -75,7 +75,7 @@ def _in_worker(tool: str, job: dict[str, Any], settings: Settings) -> int:
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror or error}.") from None
     stop, console = threading.Event(), Console()
-    stop_on_signals(stop)
+    stop_on_signals(stop, console)
     made: list[str] = []
 
     def show(event: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ def part(parsed: argparse.Namespace) -> None:
 def in_worker(name: str, out: Path, arguments: list[str], settings: Settings) -> list[str]:
     """Run the command's part in the worker's environment; returns the paths it made, relative."""
     stop, console, made = threading.Event(), Console(), []
-    stop_on_signals(stop)
+    stop_on_signals(stop, console)
 
     def on_event(event: Event) -> None:
         if event["event"] == "frame_done":

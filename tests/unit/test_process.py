@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,9 +10,11 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from gs_diffusion_addon.core import process
 from gs_diffusion_addon.core.errors import Interrupted, MissingError
 from gs_diffusion_addon.core.process import child_environment, run_child
 
@@ -26,11 +29,34 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
 emit = child_emitter("train", 1)
 emit("phase", message="up", pid=os.getpid(), grandchild=grandchild.pid)
-time.sleep(300)
 """
+
+SLEEPING = STUBBORN + "time.sleep(300)\n"
+
+HOLDING_THE_LOCK = (
+    STUBBORN
+    + """
+import ctypes
+sleep = ctypes.PyDLL("kernel32").Sleep if os.name == "nt" else ctypes.PyDLL(None).usleep
+for _ in range(300):
+    sleep(1000 if os.name == "nt" else 10**6)  # Python's lock is held by each
+"""
+)
+
+WITHOUT_LINUX = (
+    "import gs_diffusion_addon.core.process as p\np._ask_kernel = lambda: None\n" + HOLDING_THE_LOCK
+)
+"""As on macOS, whose kernel cannot be asked."""
 
 
 def alive(pid: int) -> bool:
+    if os.name == "nt":
+        kernel32 = ctypes.WinDLL("kernel32")
+        kernel32.OpenProcess.restype = ctypes.c_void_p
+        handle = ctypes.c_void_p(kernel32.OpenProcess(0x100000, False, pid))  # SYNCHRONIZE
+        running = bool(handle) and kernel32.WaitForSingleObject(handle, 0) != 0
+        kernel32.CloseHandle(handle)
+        return running
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except FileNotFoundError:
@@ -79,7 +105,7 @@ def test_stop_ends_a_stubborn_tree_within_two_seconds(tmp_path):
 
     with pytest.raises(Interrupted):
         run_child(
-            [sys.executable, "-c", STUBBORN],
+            [sys.executable, "-c", SLEEPING],
             log=tmp_path / "a.log",
             on_event=on_event,
             stop=stop,
@@ -89,29 +115,83 @@ def test_stop_ends_a_stubborn_tree_within_two_seconds(tmp_path):
     wait_until_gone(pids)
 
 
-def test_children_end_when_the_parent_is_killed(tmp_path):
+@pytest.mark.parametrize("code", [SLEEPING, HOLDING_THE_LOCK, WITHOUT_LINUX])
+def test_children_and_theirs_end_when_the_parent_is_killed(code, tmp_path):
     parent = (
         "import sys, threading; from pathlib import Path\n"
-        "from gs_diffusion_addon.core.process import run_child\n"
+        "from gs_diffusion_addon.core.process import run_child, stop_on_signals\n"
+        "stop_on_signals(threading.Event())\n"
         "run_child([sys.executable, '-c', sys.argv[1]], log=Path(sys.argv[2]), "
         "stop=threading.Event(),\n"
         "          on_event=lambda e: print(e['pid'], e['grandchild'], flush=True))"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent, STUBBORN, str(tmp_path / "a.log")],
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", parent, code, str(tmp_path / "a.log")],
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),
-        start_new_session=True,
     )
-    child, grandchild = (int(p) for p in process.stdout.readline().split())
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    pids = [int(p) for p in supervisor.stdout.readline().split()]
+    assert all(alive(pid) for pid in pids)
+    supervisor.kill()
+    supervisor.wait()
     try:
-        wait_until_gone([child])
+        wait_until_gone(pids)
     finally:
-        if alive(grandchild):
-            os.kill(grandchild, signal.SIGKILL)
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGTERM if os.name == "nt" else signal.SIGKILL)
+
+
+def test_nothing_a_child_starts_inherits_the_pipe_that_is_waited_on(tmp_path):
+    """On Windows it would hang at its start; elsewhere it could swallow the pipe's end."""
+    code = (
+        "import subprocess, sys; from gs_diffusion_addon.core.process import end_with_parent\n"
+        "end_with_parent()\n"
+        "read = 'import sys; print([sys.stdin.read()])'\n"
+        "subprocess.run([sys.executable, '-c', read], check=True, timeout=60)"
+    )
+    log = tmp_path / "a.log"
+    ended = run_child(
+        [sys.executable, "-c", code],
+        log=log,
+        on_event=print,
+        stop=threading.Event(),
+        env=environment(),
+    )
+    assert (ended.code, ended.tail) == (0, ("['']",))
+
+
+def test_a_child_killed_alone_is_noticed_though_its_own_child_lives(tmp_path):
+    code = STUBBORN + "sys.stdout.flush(); os._exit(7)"
+    pids = []
+    began = time.monotonic()
+    ended = run_child(
+        [sys.executable, "-c", code],
+        log=tmp_path / "a.log",
+        on_event=lambda event: pids.append(event["grandchild"]),
+        stop=threading.Event(),
+        env=environment(),
+    )
+    assert ended.code == 7
+    assert time.monotonic() - began < 30
+    wait_until_gone(pids)
+
+
+@pytest.mark.parametrize("error", [OSError, SystemError])
+def test_windows_without_a_console_cannot_be_polite(error, monkeypatch):
+    """Python 3.11's os.kill then raises SystemError (found under Wine)."""
+
+    class Child:
+        pid, asked = 1, 0
+
+        def send_signal(self, number):
+            Child.asked += 1
+            raise error("returned a result with an exception set")
+
+    monkeypatch.setattr(process, "os", SimpleNamespace(name="nt"))
+    process._signal(Child(), polite=True)
+    assert Child.asked == 1
 
 
 def test_a_program_that_is_not_there_is_a_sentence(tmp_path):

@@ -7,7 +7,7 @@ there. Nothing is kept in memory only, so the wait survives being stopped and st
 from __future__ import annotations
 
 import os
-import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ...core.dataset import Frame
 from ...core.errors import InputError, WaitError
 from ...core.events import Emit
+from ...core.job_object import start_apart
 from ...core.keyframes import used
 from ...core.run import Run, write_json
 from ...core.settings import Settings
@@ -105,12 +106,11 @@ def _open(job: handoff.Handoff, settings: Settings, emit: Emit) -> None:
     project = job.folder / "part1.ebs"
     try:
         if settings.ebsynth:
-            quiet = subprocess.DEVNULL
-            subprocess.Popen(
-                [settings.ebsynth, str(project)], stdin=quiet, stdout=quiet, stderr=quiet
-            )
+            start_apart([settings.ebsynth, str(project)])
         elif os.name == "nt":
-            os.startfile(project)  # type: ignore[attr-defined]
+            # What startfile starts cannot be told to leave our job; what this Python starts is out.
+            opener = "import os, sys; os.startfile(sys.argv[1])"
+            start_apart([sys.executable, "-I", "-c", opener, str(project)])
         else:
             return
     except OSError as error:
