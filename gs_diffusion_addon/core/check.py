@@ -74,7 +74,13 @@ def blender(settings: Settings) -> Finding:
 def _blender_version(program: str) -> str:
     try:
         done = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=60, check=True
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=60,
+            check=True,
         )
     except (OSError, subprocess.SubprocessError):
         return "Blender of unknown version"
@@ -116,8 +122,10 @@ def _torch_facts(python: str) -> dict[str, str | bool]:
     try:
         done = subprocess.run(
             [python, "-c", TORCH_PROBE],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=300,
             check=True,
             env=interpreters.safe_environment(),

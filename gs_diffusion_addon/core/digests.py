@@ -34,7 +34,8 @@ def file_digest(path: Path) -> str:
                 h = hashlib.blake2b(digest_size=12)
                 while block := file.read(1 << 20):
                     h.update(block)
-                if abs(time.time() - stat.st_ctime) < _SETTLED:
+                changed = max(stat.st_ctime, stat.st_mtime)  # Windows: ctime is the creation
+                if abs(time.time() - changed) < _SETTLED:
                     return h.hexdigest()
                 _remembered[key] = h.hexdigest()
     except FileNotFoundError:

@@ -55,7 +55,13 @@ def has_nvidia() -> bool:
         return False
     try:
         done = subprocess.run(
-            [program, "-L"], capture_output=True, text=True, timeout=30, check=False
+            [program, "-L"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -135,7 +141,7 @@ def _make(folder: Path) -> None:
             f"Python on the PATH has the module ensurepip; {advice}"
         )
     command = [maker, "-m", "venv", *(["--clear"] if folder.exists() else []), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = _told(command)
     if done.returncode:
         reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
         raise MissingError(
@@ -153,7 +159,7 @@ def _maker() -> str | None:
 def _can_make(python: str) -> bool:
     code = "import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 15))"
     try:
-        done = subprocess.run([python, "-c", code], capture_output=True, timeout=60, check=False)
+        done = _told([python, "-c", code], timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
@@ -204,7 +210,7 @@ def _install_torch(python: Path, say: Callable[[str], None]) -> None:
 
 def _pip(python: Path, arguments: Sequence[str]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
+    done = _told([*command, *arguments])
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (lines or done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -220,8 +226,20 @@ def _pip(python: Path, arguments: Sequence[str]) -> None:
 def _works(python: Path) -> bool:
     if not python.exists():
         return False
-    done = subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False)
-    return done.returncode == 0
+    return _told([str(python), "-m", "pip", "--version"]).returncode == 0
+
+
+def _told(command: Sequence[str], timeout: float | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end; what it prints may be in any encoding (Windows: the code page)."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=False,
+    )
 
 
 def _describe(step: Sequence[str]) -> str:

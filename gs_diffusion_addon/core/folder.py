@@ -14,7 +14,7 @@ from . import loop, stages, upstream
 from .errors import InputError, MissingError
 from .interpreters import blender_program, worker_python
 from .made import Made
-from .run import PANEL_LOG, SCENE_COPY, Run, read_manifest, run_settings
+from .run import PANEL_LOG, SCENE_COPY, TEMPORARY, Run, read_manifest, run_settings
 from .settings import Settings
 from .styles import find_style
 
@@ -25,7 +25,12 @@ def prepare_folder(root: Path) -> None:
         raise InputError(f"{root} is a file; choose a folder for --out.")
     if root.is_dir() and not (root / "run.json").exists():
         ours = (".lock", SCENE_COPY, "logs")
-        strangers = sorted(p.name for p in root.iterdir() if p.name not in ours)
+        # A kill before the first run.json was whole left it under its temporary name.
+        strangers = sorted(
+            p.name
+            for p in root.iterdir()
+            if p.name not in ours and not p.name.startswith(TEMPORARY)
+        )
         if strangers:
             raise InputError(
                 f"{root} is not empty and holds no run (there is {strangers[0]!r} in it); "
@@ -33,7 +38,7 @@ def prepare_folder(root: Path) -> None:
             )
     try:
         root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".gsd-tmp-{os.getpid()}-probe"
+        probe = root / f"{TEMPORARY}{os.getpid()}-probe"
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -61,8 +61,10 @@ def versions_of(python: str) -> dict[str, str]:
     try:
         done = subprocess.run(
             [python, "-c", PROBE],
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="replace",
             timeout=60,
             check=True,
             env=safe_environment(),

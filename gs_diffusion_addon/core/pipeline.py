@@ -30,6 +30,7 @@ from .run import (
     new_manifest,
     read_manifest,
     remove_temporaries,
+    replace_file,
     run_settings,
     write_json,
 )
@@ -279,7 +280,7 @@ class Supervisor:
             if path.exists():
                 target = attic / path.relative_to(self.root)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, target)
+                replace_file(path, target)
 
     def _part(self, settings: Settings, run: Run, name: str, number: int) -> None:
         part = stages.parts_of(name, settings)[number]

@@ -196,7 +196,10 @@ def _signal(child: subprocess.Popen[bytes], polite: bool) -> None:
                 child.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
         elif child.poll() is None:
             subprocess.run(
-                ["taskkill", "/T", "/F", "/PID", str(child.pid)], capture_output=True, check=False
+                ["taskkill", "/T", "/F", "/PID", str(child.pid)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
             )
         return
     with suppress(ProcessLookupError, PermissionError):

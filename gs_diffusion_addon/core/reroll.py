@@ -6,7 +6,6 @@ The old picture goes to superseded/. What is made of the keyframes is stale afte
 
 from __future__ import annotations
 
-import os
 import shutil
 import threading
 import time
@@ -17,7 +16,7 @@ from .interpreters import worker_command
 from .keyframes import planned
 from .pipeline import Sink
 from .process import child_environment, run_child
-from .run import Run, locked, read_manifest, run_settings
+from .run import Run, locked, read_manifest, replace_file, run_settings
 
 
 def run(root: Path, key: int, iteration: int, seed: int, sink: Sink, stop: threading.Event) -> Path:
@@ -44,7 +43,7 @@ def run(root: Path, key: int, iteration: int, seed: int, sink: Sink, stop: threa
         old = root / "superseded" / time.strftime("%Y%m%d-%H%M%S") / folder.key(key).name
         old.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(folder.key(key), old)  # a copy: at no moment is there no keyframe
-        os.replace(fresh, folder.key(key))
+        replace_file(fresh, folder.key(key))
     return folder.key(key)
 
 

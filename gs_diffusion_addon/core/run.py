@@ -27,6 +27,8 @@ FORMAT = 1
 TEMPORARY = ".gsd-tmp-"
 SCENE_COPY = "scene.blend"
 """The open scene as the panel saved it into the run folder before the run began."""
+PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
+"""Seconds between the tries to rename a file that somebody has open, on Windows."""
 PANEL_LOG = "panel.log"
 """In logs/: what a worker printed that Blender's window started."""
 
@@ -215,9 +217,25 @@ def atomic(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        replace_file(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file or folder, over a file that is there.
+
+    Windows refuses that while anybody has one of them open: a virus scanner, a search index, our
+    own panel. They close it soon, so that is waited for, three seconds at most.
+    """
+    for pause in PAUSES if os.name == "nt" else ():
+        try:
+            os.replace(source, target)
+        except PermissionError:
+            time.sleep(pause)
+        else:
+            return
+    os.replace(source, target)
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from .errors import InputError, MissingError, StageError
 from .ply import Splats, read_splats, write_splats
-from .run import atomic
+from .run import atomic, replace_file
 from .version import PACKAGE
 
 REQUESTS = ("pause", "resume", "preview")
 FORMATS = (".compressed.ply", ".spz", ".sog", ".csv", ".ksplat", ".ply")
+CONVERT_SECONDS = 3600.0
 _BINS = 12
 
 
@@ -136,12 +137,18 @@ def convert(source: Path, out: Path) -> Path:
     try:
         done = subprocess.run(
             [*tool, "-q", "-w", str(source), str(scratch)],
-            capture_output=True, text=True, check=False, timeout=3600,
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding="utf-8",
+            errors="replace", check=False, timeout=CONVERT_SECONDS,
         )  # fmt: skip
         if done.returncode or not scratch.is_file():
             lines = (done.stderr or done.stdout).strip().splitlines()
             raise StageError(f"splat-transform failed: {' '.join(lines[-2:]) or 'no message'}.")
-        os.replace(scratch, out)
+        replace_file(scratch, out)
+    except subprocess.TimeoutExpired:
+        raise StageError(
+            f"splat-transform was not done with {source.name} after {CONVERT_SECONDS / 60:.0f} "
+            f"minutes and was ended; try it by hand, or with fewer splats (gsd splat prune)."
+        ) from None
     finally:
         scratch.unlink(missing_ok=True)
     return out

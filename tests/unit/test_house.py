@@ -83,3 +83,19 @@ def test_no_module_edits_the_search_path():
             if isinstance(node, ast.Attribute) and node.attr == "path":
                 value = node.value
                 assert not (isinstance(value, ast.Name) and value.id == "sys"), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_programs_are_started_with_a_standard_input_and_any_encoding(path):
+    """An inherited input may be the pipe that tells of the parent's end: a Python started with it
+    hangs on Windows. What a program prints need not be in the encoding of the locale.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or ast.unparse(node.func) not in (
+            "subprocess.run",
+            "subprocess.Popen",
+        ):
+            continue
+        given = {word.arg for word in node.keywords}
+        assert "stdin" in given, f"{path}:{node.lineno} inherits standard input"
+        assert "text" not in given or "errors" in given, f"{path}:{node.lineno} may not decode"

@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 import struct
+import time
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from gs_diffusion_addon.core import digests
 from gs_diffusion_addon.core.exr import write_exr
 from gs_diffusion_addon.core.made import FILE, Made
 from gs_diffusion_addon.core.ply import Points, write_points
@@ -168,3 +171,22 @@ def test_a_picture_without_its_texts_is_the_same_picture(tmp_path):
     chunk = (len(text) - 4).to_bytes(4, "big") + text + zlib.crc32(text).to_bytes(4, "big")
     assert without_text(plain[:33] + chunk + plain[33:]) == plain == without_text(plain)
     assert without_text(b"BLENDER") == b"BLENDER"
+
+
+def test_a_file_that_just_changed_is_not_remembered_though_it_is_old(tmp_path, monkeypatch):
+    """On Windows st_ctime is when a file was made, which says nothing of its last change."""
+    path = tmp_path / "a.png"
+    path.write_bytes(b"one")
+    born, real = time.time() - 1000, os.fstat
+
+    def windows(descriptor):
+        stat = real(descriptor)
+        times = {"st_ctime": born, "st_ctime_ns": int(born * 1e9), "st_mtime": stat.st_mtime}
+        # The clock's tick is longer than the time between the two changes.
+        same = {"st_dev": 1, "st_ino": 1, "st_size": stat.st_size, "st_mtime_ns": 0}
+        return SimpleNamespace(**times, **same)
+
+    monkeypatch.setattr(digests.os, "fstat", windows)
+    first = digests.file_digest(path)
+    path.write_bytes(b"two")
+    assert digests.file_digest(path) != first

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +26,53 @@ def test_atomic_leaves_nothing_after_an_error(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert [p.name for p in target.parent.iterdir()] == ["b.json"]
+
+
+def test_windows_waits_for_whoever_has_the_file_open(tmp_path, monkeypatch):
+    """Simulated; under Wine and on Windows the next test does it with real files."""
+    tries, really = [], os.replace
+
+    def refuse_twice(source, target):
+        tries.append(source)
+        if len(tries) < 3:
+            raise PermissionError(13, "The process cannot access the file", str(target))
+        really(source, target)
+
+    monkeypatch.setattr(
+        run, "os", SimpleNamespace(name="nt", replace=refuse_twice, getpid=os.getpid)
+    )
+    run.write_text(tmp_path / "run.json", "new")
+    assert (tmp_path / "run.json").read_text() == "new"
+    assert len(tries) == 3
+
+    monkeypatch.setattr(run, "PAUSES", (0.0, 0.0))
+    with pytest.raises(PermissionError):
+        monkeypatch.setattr(run.os, "replace", refuse_always)
+        run.write_text(tmp_path / "run.json", "newer")
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def refuse_always(source, target):
+    raise PermissionError(13, "Access is denied", str(target))
+
+
+def test_a_file_is_replaced_while_another_process_reads_it(tmp_path):
+    path = tmp_path / "run.json"
+    run.write_text(path, "old")
+    code = (
+        "import sys, time; file = open(sys.argv[1]); print('open', flush=True); time.sleep(0.7); "
+        "print(file.read())"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert reader.stdout.readline() == "open\n"
+    run.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert reader.communicate(timeout=20)[0] == "old\n"
 
 
 def test_json_refuses_nan(tmp_path):
@@ -87,6 +136,14 @@ def test_a_folder_that_is_not_ours_is_refused_and_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
     with pytest.raises(InputError, match="is a file"):
         folder.prepare_folder(tmp_path / "holiday.jpg")
+
+
+def test_a_kill_before_the_first_run_json_was_whole_does_not_lock_the_folder(tmp_path):
+    (tmp_path / f"{run.TEMPORARY}123-run.json").write_text("{")
+    (tmp_path / f"{run.TEMPORARY}123-probe").touch()
+    folder.prepare_folder(tmp_path)
+    run.remove_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_order_of_stages():

@@ -82,6 +82,14 @@ def _(tmp_path, monkeypatch):
     splat_tools.convert(source, tmp_path / "a.sog")
 
 
+@says("splat-transform was not done with a.ply")
+def _(tmp_path, monkeypatch):
+    tool = write_program(tmp_path / "tool", "exec sleep 60")
+    monkeypatch.setattr(splat_tools, "splat_transform", lambda: [str(tool)])
+    monkeypatch.setattr(splat_tools, "CONVERT_SECONDS", 0.2)
+    splat_tools.convert(splat_file(tmp_path / "a.ply", b"", b""), tmp_path / "a.sog")
+
+
 def transforms(root: Path, text: str) -> Path:
     """A folder with a transforms.json of these words."""
     (root / "transforms.json").write_text(text)

@@ -18,7 +18,6 @@ repetition, which is the last row's key.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ import numpy as np
 
 from ...core.dataset import Frame
 from ...core.digests import digest, file_digest
-from ...core.run import Run, write_bytes, write_json, write_text
+from ...core.run import Run, replace_file, write_bytes, write_json, write_text
 from ..images import BLACK, over, read_rgba, to_bytes, write_png
 from . import ebs, read_key
 
@@ -137,7 +136,7 @@ def _move_old(folder: Path) -> None:
     attic = folder / time.strftime("old-%Y%m%d-%H%M%S")
     attic.mkdir(parents=True, exist_ok=True)
     for path in old:
-        os.replace(path, attic / path.name)
+        replace_file(path, attic / path.name)
 
 
 def _write_pictures(run: Run, ring: Sequence[Frame], handoff: Handoff) -> None:
