@@ -8,6 +8,7 @@ import bpy
 
 from ..core.errors import StageError
 from ..core.settings import Settings, parse_size
+from .color_view import NO_PLAIN_VIEW, show_plainly
 
 
 def configure_scene(scene: bpy.types.Scene, settings: Settings) -> None:
@@ -38,23 +39,8 @@ def configure_scene(scene: bpy.types.Scene, settings: Settings) -> None:
         render.threads = threads
     if _has_gpu():
         scene.cycles.device = "GPU"
-    _configure_color(scene)
-
-
-def _configure_color(scene: bpy.types.Scene) -> None:
-    view = scene.view_settings
-    try:
-        scene.display_settings.display_device = "sRGB"
-        view.view_transform = "Standard"
-        view.look = "None"
-    except TypeError as error:
-        raise StageError(
-            f"This Blender's color configuration lacks sRGB with the view Standard ({error}); "
-            "unset OCIO or use Blender's own."
-        ) from None
-    view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
-    if hasattr(view, "use_white_balance"):  # 4.3 on
-        view.use_white_balance = False
+    if not show_plainly(scene, srgb=True):
+        raise StageError(NO_PLAIN_VIEW)
 
 
 def configure_beauty(scene: bpy.types.Scene, settings: Settings) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, Union
 
 import bpy
+import numpy as np
+import numpy.typing as npt
 
 Operand = Union[float, bpy.types.NodeSocket]
 
@@ -103,8 +105,15 @@ class Builder:
         self.feed(node.inputs["Name"], pattern)
         return node.outputs[0]
 
+    def times(self, matrix: npt.ArrayLike, vector: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
+        """``matrix`` (3, 3) times a vector; the vector itself for the unit matrix."""
+        rows = np.asarray(matrix, np.float64)
+        if np.array_equal(rows, np.eye(3)):
+            return vector
+        return self.join(*(self.vector("DOT_PRODUCT", vector, tuple(row)) for row in rows))
+
     def linear(self, srgb: bpy.types.NodeSocket) -> bpy.types.NodeSocket:
-        """Scene-linear of an sRGB-encoded color (IEC 61966-2-1), a vector of 0 and more."""
+        """Linear of an sRGB-encoded color (IEC 61966-2-1), a vector of 0 and more."""
         low = self.vector("MULTIPLY", srgb, (1 / 12.92,) * 3)
         base = self.vector("MULTIPLY_ADD", srgb, (1 / 1.055,) * 3, (0.055 / 1.055,) * 3)
         high = self.join(*(self.math("POWER", c, 2.4) for c in self.split(base)))

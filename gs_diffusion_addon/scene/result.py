@@ -18,6 +18,7 @@ from ..core.run import Run, atomic
 from ..core.settings import Settings
 from ..declarations import Attributes, Properties
 from . import selection
+from .color_view import NO_PLAIN_VIEW
 from .model_file import open_source
 from .snapshot import temporarily
 from .splat_display import (
@@ -41,9 +42,8 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """
     open_source(settings)
     emit("phase", message="Placing the splat in the scene")
-    _, stubborn = place_result(run, settings)
-    if stubborn:
-        emit("warning", message=still_shown(stubborn))
+    for sentence in place_result(run, settings)[1]:
+        emit("warning", message=sentence)
     emit("phase", message="Saving result.blend")
     save_scene(run.result)
 
@@ -54,26 +54,26 @@ def place_result(
     """Import the iteration's splat into the open scene, ``hide`` its model, make renders show
     colors.
 
-    Returns the splat object and the names of model objects that could not be hidden.
+    Returns the splat object and sentences the user should read.
     """
     placing = Placing(run, settings, hide)
     placing.read()
     for _ in placing.steps():
         continue
-    return placing.splat, placing.stubborn
+    return placing.splat, placing.warnings
 
 
 @dataclass
 class Placing:
     """:func:`place_result` in steps that are short enough for a window: first :meth:`read`, which a
-    thread may do, then :meth:`steps`, after which ``splat`` and ``stubborn`` are known.
+    thread may do, then :meth:`steps`, after which ``splat`` and ``warnings`` are known.
     """
 
     run: Run
     settings: Settings
     hide: bool = True
     splat: bpy.types.Object = None
-    stubborn: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     _read: tuple[Splats, list[Attribute]] | None = None
 
     def read(self) -> None:
@@ -94,11 +94,13 @@ class Placing:
         splat = object_of(name, mesh, splats.degree)
         yield
         scene = bpy.context.scene
-        self.stubborn = hide_source(_model(self.settings)) if self.hide else []
+        if self.hide and (stubborn := hide_source(_model(self.settings))):
+            self.warnings.append(still_shown(stubborn))
         scene.collection.objects.link(splat)
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)
-        prepare_scene(scene, exact=shows_exact(scene))
+        if not prepare_scene(scene, exact=shows_exact(scene)):
+            self.warnings.append(NO_PLAIN_VIEW)
         self.splat = splat
 
 

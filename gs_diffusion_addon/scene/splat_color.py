@@ -8,9 +8,11 @@ view transform Standard shows as they were, or stay as they are for the view tra
 from __future__ import annotations
 
 import bpy
+import numpy as np
 
 from ..core.ply import SH_C0
 from ..declarations import Attributes, Nodes
+from .color_view import from_linear_srgb
 from .node_math import Builder, Operand
 
 RAW = "Raw Colors"
@@ -42,9 +44,19 @@ def geometry_tree(name: str) -> bpy.types.NodeTree:
     return tree
 
 
+def variant(degree: int) -> str:
+    """What tells node groups of one purpose apart: the harmonics' degree, and this Blender's
+    scene-linear colors where they are not Blender's own.
+    """
+    matrix = from_linear_srgb()
+    if np.array_equal(matrix, np.eye(3)):
+        return f"SH{degree}"
+    return f"SH{degree} {' '.join(f'{x:.3f}' for x in np.diagonal(matrix))}"
+
+
 def color_group(degree: int) -> bpy.types.NodeTree:
     """The group that all displays begin with; made once a file, since nodes take time to make."""
-    name = f"{Nodes.COLOR} SH{degree}"
+    name = f"{Nodes.COLOR} {variant(degree)}"
     tree = bpy.data.node_groups.get(name)
     if tree is not None:
         return tree
@@ -57,7 +69,7 @@ def color_group(degree: int) -> bpy.types.NodeTree:
     builder.feed(base.inputs[0], builder.named(Attributes.BASE, "FLOAT_COLOR"))
     trained = builder.join(*base.outputs[:3])
     srgb = builder.vector("MAXIMUM", _seen_color(builder, trained, degree), (0.0,) * 3)
-    linear = builder.linear(srgb)
+    linear = builder.times(from_linear_srgb(), builder.linear(srgb))
     shown = builder.vector(
         "MULTIPLY_ADD", builder.vector("SUBTRACT", srgb, linear), given[RAW], linear
     )

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import bpy
 
 from ..declarations import Attributes, Nodes, Properties
+from .color_view import RAW_VIEW, show_plainly, show_raw
 from .modifier_inputs import get_input, set_input
 from .node_math import Builder
 from .splat_color import (
@@ -28,6 +29,7 @@ from .splat_color import (
     colored_points,
     empty_material,
     geometry_tree,
+    variant,
 )
 from .splat_faithful import PIXEL, faithful
 
@@ -43,9 +45,6 @@ TRANSPARENT_BOUNCES = 1024
 
 CERTAIN_BOUNCES = 128
 """Surfaces a ray passes before Cycles may end it by chance, which shows as noise."""
-
-RAW_VIEW = "Raw"
-"""The view transform that changes nothing."""
 
 _SPHERE_RADIUS = 1.08
 """The icosphere's corners; its flat faces then lie just outside of the unit sphere."""
@@ -119,23 +118,22 @@ def fit_pixel(scene_object: bpy.types.Object, scene: bpy.types.Scene) -> None:
 # --- the scene ----------------------------------------------------------------------------------
 
 
-def prepare_scene(scene: bpy.types.Scene, exact: bool = False) -> None:
+def prepare_scene(scene: bpy.types.Scene, exact: bool = False) -> bool:
     """Set what a scene needs to render splats in their trained colors, all layers of them.
+
+    False where the color configuration has no such view; all but the view is set then.
 
     With ``exact`` the picture's numbers are the trained numbers (view transform Raw): overlapping
     splats then blend as in the trainer, but everything else in the scene looks too dark. Without,
     they blend as light does (view transform Standard).
     """
-    scene.view_settings.view_transform = RAW_VIEW if exact else "Standard"
-    scene.view_settings.look = "None"
-    scene.view_settings.exposure = 0.0
-    scene.view_settings.gamma = 1.0
-    scene.view_settings.use_curve_mapping = False
+    found = show_raw(scene) if exact else show_plainly(scene)
     follow_view(scene)
     if hasattr(scene, "cycles"):
         cycles = scene.cycles
         cycles.transparent_max_bounces = max(cycles.transparent_max_bounces, TRANSPARENT_BOUNCES)
         cycles.min_transparent_bounces = max(cycles.min_transparent_bounces, CERTAIN_BOUNCES)
+    return found
 
 
 def follow_view(scene: bpy.types.Scene) -> None:
@@ -163,7 +161,7 @@ def sample_centers(scene: bpy.types.Scene) -> None:
 
 def _display_group(mode: str, degree: int) -> bpy.types.NodeTree:
     """The node group of a mode for harmonics of ``degree``; made once a file."""
-    name = f"{_NODES_OF_MODE[mode]} SH{degree}"
+    name = f"{_NODES_OF_MODE[mode]} {variant(degree)}"
     tree = bpy.data.node_groups.get(name)
     if tree is None:
         tree = geometry_tree(name)

@@ -10,6 +10,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from ..core.errors import GsdError
 from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Properties
+from ..scene.color_view import NO_PLAIN_VIEW
 from ..scene.result import hide_source, show_source
 from ..scene.selection import is_geometry
 from ..scene.splat_display import (
@@ -74,8 +75,9 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
             fit_pixel(item, context.scene)
             item.select_set(True)
             context.view_layer.objects.active = item
-        if imported and self.colors != "KEEP":
-            prepare_scene(context.scene, exact=self.colors == "EXACT")
+        exact = self.colors == "EXACT"
+        if imported and self.colors != "KEEP" and not prepare_scene(context.scene, exact):
+            self.report({"WARNING"}, NO_PLAIN_VIEW)
         follow_view(context.scene)
         return {"FINISHED"} if imported else {"CANCELLED"}
 
@@ -200,7 +202,8 @@ class GS_DIFFUSION_OT_match_colors(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set up the scene and all its splats."""
-        prepare_scene(context.scene, self.exact)
+        if not prepare_scene(context.scene, self.exact):
+            self.report({"WARNING"}, NO_PLAIN_VIEW)
         if self.centers:
             sample_centers(context.scene)
         return {"FINISHED"}

@@ -158,10 +158,12 @@ class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
         """From a script: import the newest iteration that has a splat at once."""
         try:
             settings = run_settings(read_manifest(Path(self.folder)))
-            place_result(Run(Path(self.folder), self._iteration()), settings)
+            _, warnings = place_result(Run(Path(self.folder), self._iteration()), settings)
         except GsdError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+        for sentence in warnings:
+            self.report({"WARNING"}, sentence)
         return {"FINISHED"}
 
     def _iteration(self) -> int:

@@ -22,7 +22,7 @@ from ..core.loop import last_iteration
 from ..core.run import SCENE_COPY, Run, in_use, read_manifest, run_settings
 from ..core.settings import Settings
 from ..declarations import SCENE_SETTINGS
-from ..scene.result import Placing, save_scene, still_shown
+from ..scene.result import Placing, save_scene
 from . import live
 from .adopted import Adopted
 from .job import Job
@@ -220,8 +220,7 @@ def _importing(job: Job, iteration: int = 0) -> Iterator[None]:
         if placing is not None:
             yield from _read(placing)
             yield from _paced(placing.steps())
-            if placing.stubborn:
-                job.warnings.append(still_shown(placing.stubborn))
+            job.warnings += placing.warnings
             yield
             bpy.ops.ed.undo_push(message="Run Diffusion Iteration")
     except (GsdError, OSError, RuntimeError) as error:
@@ -275,7 +274,7 @@ def show_result(job: Job) -> list[str]:
     placing.read()
     for _ in placing.steps():
         continue
-    return [*job.warnings, still_shown(placing.stubborn)] if placing.stubborn else job.warnings
+    return [*job.warnings, *placing.warnings]
 
 
 # --- the window -----------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.scene import (
     beauty,
+    color_view,
     evaluated,
     framing,
     lighting,
@@ -33,18 +34,10 @@ TABLE = Table()
 says = TABLE.says
 
 
-@says("color configuration lacks sRGB with the view Standard (no such view)")
+@says("has no view without tone mapping for sRGB (looked for Nothing")
 def _(tmp_path, monkeypatch):
-    class View:
-        @property
-        def view_transform(self):
-            return ""
-
-        @view_transform.setter
-        def view_transform(self, name):
-            raise TypeError("no such view")
-
-    beauty._configure_color(SimpleNamespace(view_settings=View(), display_settings=View()))
+    monkeypatch.setattr(color_view, "PLAIN_VIEWS", ("Nothing",))
+    beauty.configure_scene(bpy.context.scene, Settings())
 
 
 def fake_render(monkeypatch, module, render) -> None:

@@ -7,6 +7,7 @@ from mathutils import Euler, Matrix
 
 from gs_diffusion_addon.core.harmonics import basis
 from gs_diffusion_addon.core.ply import Splats, read_splats, write_splats
+from gs_diffusion_addon.scene import color_view
 from gs_diffusion_addon.scene.modifier_inputs import set_input
 from gs_diffusion_addon.scene.splat_display import show_splat
 from gs_diffusion_addon.scene.splat_edit import FILTERS, apply_transform, export_splat, filtered
@@ -170,6 +171,15 @@ def add_on():
     gs_diffusion_addon.register()
     yield
     gs_diffusion_addon.unregister()
+
+
+@pytest.mark.parametrize("colors", ["STANDARD", "EXACT"])
+def test_splats_come_even_if_no_view_can_show_them(tmp_path, add_on, monkeypatch, colors):
+    monkeypatch.setattr(color_view, "PLAIN_VIEWS", ("Nothing",))
+    monkeypatch.setattr(color_view, "RAW_VIEW", "Nothing")
+    write_splats(tmp_path / "one.ply", make_ball(20, 0))
+    done = bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply"), colors=colors)
+    assert done == {"FINISHED"} and len(bpy.data.objects) == 1
 
 
 def test_applying_a_transform_leaves_a_linked_duplicate_alone(tmp_path):

@@ -113,7 +113,7 @@ def read_png(path: Path) -> np.ndarray:
     """(h, w, 4) uint8, row 0 on top, as stored."""
     image = bpy.data.images.load(str(path), check_existing=False)
     image.alpha_mode = "CHANNEL_PACKED"  # leave color and alpha alone
-    image.colorspace_settings.name = "Non-Color"
+    image.colorspace_settings.is_data = True  # its name depends on the color configuration
     width, height = image.size
     pixels = np.empty(width * height * 4, np.float32)
     image.pixels.foreach_get(pixels)
