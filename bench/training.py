@@ -6,8 +6,9 @@ RUN_DIR is a folder that the turntable stage has written. Without one, Blender (
 Suzanne on a checkered floor: 72 views at 512 x 512 on one ring at 20 degrees, 8 held-out views
 between them, and 12 off the ring at 40 and 5 degrees. Trained is ring 0; other rings are held
 out, those at ring 0's height as "on ring". With --all-rings every ring is trained, every eighth
-view of each held out. PSNR is on black, whole image and inside the silhouette. Compilation is
-timed apart. The last line is one JSON object.
+view of each held out; with --seen those are trained as well, which bounds what can be reached.
+PSNR is on black, whole image and inside the silhouette. Compilation is timed apart.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -144,6 +145,7 @@ def main() -> None:
     parser.add_argument("--sh-degree", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--all-rings", action="store_true")
+    parser.add_argument("--seen", action="store_true")
     options = parser.parse_args()
     os.environ["GSD_THREADS"] = str(options.threads)
     with tempfile.TemporaryDirectory() as scratch:
@@ -156,6 +158,8 @@ def bench(run: Run, options: argparse.Namespace) -> dict[str, Any]:
     """Everything for one run folder; prints the table."""
     frames = read_transforms(run.transforms_main)
     parts = split(frames, options.all_rings)
+    if options.seen:
+        parts = (frames, *parts[1:])
     world = World.of([f.camera for f in parts[0]])
     kept, level, off = ([load_picture(run.root, f, world) for f in part] for part in parts)
     dataset = Dataset(kept, level, world)
