@@ -59,6 +59,13 @@ def main(arguments: list[str]) -> int:
     except (environment.MissingError, environment.InputError) as error:
         print(f"setup: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        told = importlib.import_module("gs_diffusion_addon.core.errors").system_error(error)
+        print(f"setup: {told}", file=sys.stderr)
+        return told.exit_code
+    except KeyboardInterrupt:
+        say("setup: Stopped; the same command goes on.")
+        return 130
     return 0
 
 

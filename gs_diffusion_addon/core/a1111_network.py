@@ -21,6 +21,11 @@ def diagnosis(
     causes = list(_causes(problem))
     parts = urlsplit(address)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if isinstance(problem, requests.exceptions.ProxyError):
+        return MissingError(
+            f"The proxy that {parts.scheme.upper()}_PROXY names does not let us through to "
+            f"{address}; correct it, or add {host} to NO_PROXY."
+        )
     if isinstance(problem, requests.exceptions.SSLError):
         if any("CERTIFICATE_VERIFY_FAILED" in str(c) for c in causes):
             return MissingError(

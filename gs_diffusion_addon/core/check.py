@@ -14,6 +14,7 @@ from .errors import GsdError
 from .programs import trainer_program
 from .settings import Settings
 
+WORKER = "Worker environment"
 GSPLAT, GRAPHDECO, SERVER = "gsplat (CUDA)", "gaussian-splatting (graphdeco)", "Automatic1111"
 BRUSH, OPENSPLAT, DIFFUSERS, EBSYNTH = "Brush", "OpenSplat", "diffusers (local)", "EbSynth"
 
@@ -92,9 +93,9 @@ def worker(settings: Settings) -> Finding:
     try:
         python = interpreters.worker_python(settings)
     except GsdError as error:
-        return Finding("Worker environment", False, "not found", str(error), required=True)
+        return Finding(WORKER, False, "not found", str(error), required=True)
     version = interpreters.versions_of(python)["python"]
-    return Finding("Worker environment", True, f"Python {version} at {python}", required=True)
+    return Finding(WORKER, True, f"Python {version} at {python}", required=True)
 
 
 TORCH_PROBE = """
@@ -145,7 +146,13 @@ def torch(settings: Settings) -> Finding:
             "Torch", False, "no worker environment", "See the line above.", required=True
         )
     if not facts:
-        return Finding("Torch", False, "does not import", "Run 'make setup' again.", required=True)
+        return Finding(
+            "Torch",
+            False,
+            "does not import",
+            f"To repair it, {interpreters.how_to_make_it()}.",
+            required=True,
+        )
     device = facts["gpu"] if facts["cuda"] else "processor only"
     return Finding("Torch", True, f"{facts['version']} on {device}", required=True)
 

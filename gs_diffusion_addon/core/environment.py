@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,6 +34,12 @@ _UNREACHED = re.compile(
     re.IGNORECASE,
 )
 """What pip says when it gets no connection."""
+
+_FULL = re.compile(r"No space left on device|Disk quota exceeded|There is not enough space")
+
+
+class NotToBeHadError(MissingError):
+    """A package that no source offers, or whose source does not answer."""
 
 
 def exactly(requirements: Path) -> list[str]:
@@ -143,7 +150,10 @@ def _make(folder: Path) -> None:
     command = [maker, "-m", "venv", *(["--clear"] if folder.exists() else []), str(folder)]
     done = _told(command)
     if done.returncode:
-        reason = (done.stderr or done.stdout).strip().splitlines() or ["no reason given"]
+        said = done.stderr + done.stdout
+        if _FULL.search(said):
+            raise _full(folder)
+        reason = said.strip().splitlines() or ["no reason given"]
         raise MissingError(
             f"No virtual environment can be made in {folder} ({reason[-1]}); {advice}"
         )
@@ -198,14 +208,27 @@ def remove(folder: Path) -> None:
 def _install_torch(python: Path, say: Callable[[str], None]) -> None:
     attempts = torch_attempts(platform.system(), has_nvidia())
     for number, attempt in enumerate(attempts, 1):
-        say(f"Installing {' '.join(attempt)}")
+        place = f" from {CPU_INDEX}" if CPU_INDEX in attempt else ""
+        say(f"Installing {attempt[0]}{place}")
         try:
             _pip(python, attempt)
-        except MissingError:
+        except NotToBeHadError as error:
             if number == len(attempts):
-                raise
+                raise _no_torch(attempt, error) from None
         else:
             return
+
+
+def _no_torch(attempt: Sequence[str], error: MissingError) -> MissingError:
+    if CPU_INDEX not in attempt:
+        return error
+    # PyPI's build for Linux also works without a card; it is only large
+    return MissingError(
+        f"{attempt[0]} (torch for the processor) is neither in pip's own sources nor to be had "
+        f"from {CPU_INDEX} by this Python {platform.python_version()}; let this machine reach that "
+        f"address (HTTPS_PROXY names a proxy), or set GSD_TORCH=cuda to take PyPI's build "
+        f"(several GB), and try again."
+    )
 
 
 def _pip(python: Path, arguments: Sequence[str]) -> None:
@@ -214,13 +237,24 @@ def _pip(python: Path, arguments: Sequence[str]) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (lines or done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if _FULL.search(done.stderr):
+            raise _full(python.parent.parent)
         if _UNREACHED.search(done.stderr):
-            raise MissingError(
+            raise NotToBeHadError(
                 f"The package index cannot be reached, so 'pip install {' '.join(arguments)}' "
-                f"failed ({reason}); check the network or the proxy (HTTPS_PROXY), and run the "
-                f"same command again."
+                f"failed ({reason}); check the network or the proxy (HTTPS_PROXY), and try again."
             )
-        raise MissingError(f"'pip install {' '.join(arguments)}' failed: {reason}")
+        kind = NotToBeHadError if "No matching distribution" in reason else MissingError
+        raise kind(f"'pip install {' '.join(arguments)}' failed: {reason}")
+
+
+def _full(folder: Path) -> MissingError:
+    free = shutil.disk_usage(folder if folder.exists() else folder.parent).free / 1e9
+    return MissingError(
+        f"There is no space left for {folder} ({free:.1f} GB are free there) or for what pip keeps "
+        f"in {tempfile.gettempdir()} meanwhile; free some, or name another folder for that with "
+        f"TMPDIR, and try again."
+    )
 
 
 def _works(python: Path) -> bool:
@@ -243,7 +277,9 @@ def _told(command: Sequence[str], timeout: float | None = None) -> subprocess.Co
 
 
 def _describe(step: Sequence[str]) -> str:
-    return " ".join(Path(s).name if s.endswith((".txt", ".lock")) else s for s in step)
+    files = [Path(s).name for s in step if s.endswith((".txt", ".lock"))]
+    packages = [Path(s).name for s in step if not s.startswith("-")]
+    return f"what {files[0]} lists" if files else " ".join(packages)
 
 
 def _fingerprint(steps: Sequence[Sequence[str]], torch: bool) -> str:

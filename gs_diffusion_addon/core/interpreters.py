@@ -149,10 +149,16 @@ def worker_python(settings: Settings) -> str:
             f"The worker's Python {named} lacks {lacking}; choose another or install it there."
         )
     raise MissingError(
-        "The worker's environment (torch, numba and others) is not there: run 'make setup', or "
-        "name a Python "
-        "that has it with --worker-python."
+        f"The worker's environment (torch, numba and others) is not there: {how_to_make_it()}, or "
+        f"name a Python that has it with --worker-python."
     )
+
+
+def how_to_make_it() -> str:
+    """What makes the worker's environment: of a checkout, or of the installed extension."""
+    if (PACKAGE.parent / "Makefile").is_file():
+        return "run 'make setup'"
+    return "press Create in Blender's Preferences > Add-ons > GS Diffusion"
 
 
 def missing_in_worker(python: str) -> list[str]:

@@ -7,9 +7,11 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import bpy
 
+from ..core.check import WORKER as WORKER_FINDING
 from ..core.environment import has_nvidia
 from ..core.errors import GsdError
 from ..core.interpreters import WORKER, environment_folder
@@ -19,6 +21,7 @@ from . import findings, online, running
 from .job import Job
 from .places import worker_python
 from .properties import options
+from .text import draw_text
 
 SIZES = {False: (0.5, 1.8), True: (3.5, 8.0)}
 """Gigabytes to download and on disk, without and with CUDA (1.7 measured, rest guessed)."""
@@ -33,6 +36,8 @@ ASKED = (
     "opensplat",
 )
 """Settings of the scene that say where the check looks."""
+
+ALLOW = "Allow it first: Preferences > System > Allow Online Access."
 
 check_job: Job | None = None
 environment_job: Job | None = None
@@ -60,6 +65,42 @@ def announcement() -> str:
         f"Torch's {build} build and others: about {download:g} GB to download, {disk:g} GB on "
         f"disk ({free:.0f} GB are free)."
     )
+
+
+def draw_offer(layout: Any) -> None:
+    """In the main panel: the environment's making under way, how it failed, or, where the check
+    found none, the button that makes it.
+    """
+    job = environment_job
+    if not busy(job) and not _is_missing() and (job is None or job.succeeded):
+        return
+    box = layout.box()
+    if job is None or job.succeeded:
+        draw_text(box, "Once, before the first run: a Python environment of its own.", "INFO")
+        draw_text(box, announcement(), "BLANK1")
+    elif draw_job(box, job):
+        return
+    if not online.allowed():
+        draw_text(box, ALLOW, "ERROR")
+    box.operator(Operators.ENVIRONMENT, text="Create", icon="IMPORT").action = "create"
+
+
+def draw_job(layout: Any, job: Job, width: int = 34) -> bool:
+    """What the environment's job does, with Cancel, or how it ended; returns whether it runs."""
+    if busy(job):
+        draw_text(layout, f"{job.stage}: {job.detail}", "TIME", width)
+        layout.operator(Operators.ENVIRONMENT, text="Cancel", icon="CANCEL").action = "cancel"
+        return True
+    stopped = "Stopped; Create goes on from here."
+    text = stopped if job.cancelled else job.message or job.outcome
+    draw_text(layout, text, "INFO" if job.succeeded or job.cancelled else "ERROR", width)
+    return False
+
+
+def _is_missing() -> bool:
+    """Whether the last check found no worker's environment; nobody knows before the first one."""
+    findings.load()
+    return any(item["name"] == WORKER_FINDING and not item["ok"] for item in findings.lines)
 
 
 def _program(*words: str) -> list[str]:
@@ -164,7 +205,7 @@ class GS_DIFFUSION_OT_environment(bpy.types.Operator):
                 environment_job.cancel()
             return {"FINISHED"}
         if self.action == "create" and not online.allowed():
-            self.report({"ERROR"}, "Allow it first: Preferences > System > Allow Online Access.")
+            self.report({"ERROR"}, ALLOW)
             return {"CANCELLED"}
         if busy(environment_job):
             self.report({"ERROR"}, "The environment is being worked on already.")
@@ -186,6 +227,8 @@ def _changed(job: Job) -> None:
     if job.succeeded:
         job.message = "Done."
     findings.forget()
+    if not bpy.app.background:
+        _look()
 
 
 CLASSES = (GS_DIFFUSION_OT_check, GS_DIFFUSION_OT_environment)

@@ -53,6 +53,7 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         line.operator_menu_enum(Operators.PROMPT_PRESET, "name", text="", icon="PRESET")
         line.operator(Operators.SAVE_PRESET, text="", icon="ADD")
         environment.look_once()
+        environment.draw_offer(layout)
         if settings.main_folder:
             layout.prop(settings, "main_folder", text="", icon="FILE_FOLDER")
         else:

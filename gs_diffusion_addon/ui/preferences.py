@@ -47,12 +47,8 @@ class GS_DIFFUSION_AP_preferences(bpy.types.AddonPreferences):
         box.label(text="The worker's own Python environment")
         box.prop(self, "worker_python")
         job = environment.environment_job
-        if job is not None and environment.busy(job):
-            box.label(text=f"{job.stage}: {job.detail}", icon="TIME")
-            box.operator(Operators.ENVIRONMENT, text="Cancel", icon="CANCEL").action = "cancel"
+        if job is not None and environment.draw_job(box, job, 100):
             return
-        if job is not None:
-            draw_text(box, job.message or job.outcome, "INFO", 100)
         there = (environment_folder() / "pyvenv.cfg").is_file()
         draw_text(box, environment.announcement(), "INFO", 100)
         row = box.row()

@@ -155,3 +155,47 @@ def test_prompt_presets_the_programs_and_the_users(monkeypatch, tmp_path):
         assert set(prompts.every()) == set(prompts.PRESETS)
     with pytest.raises(RuntimeError, match="needs a name"):
         bpy.ops.gs_diffusion.save_prompt_preset(name=" ")
+
+
+def offered() -> list[str]:
+    layout = Layout()
+    environment.draw_offer(layout)
+    return layout.shown
+
+
+def found_worker(ok: bool) -> str:
+    line = {"name": "Worker environment", "ok": ok, "detail": "-", "todo": "", "required": True}
+    return f"print({json.dumps(json.dumps([line]))})"
+
+
+def test_the_main_panel_offers_the_environment_where_there_is_none(monkeypatch):
+    """Nobody has to look for it in the preferences; nothing is offered before the first check."""
+    assert not offered()
+    stand_in(monkeypatch, found_worker(True))
+    bpy.ops.gs_diffusion.check()
+    assert not offered()
+    stand_in(monkeypatch, found_worker(False))
+    bpy.ops.gs_diffusion.check()
+    monkeypatch.setattr(environment.online, "allowed", lambda: False)
+    shown = " ".join(offered())
+    assert "Once, before the first run" in shown and "to download" in shown
+    assert "Allow Online Access" in shown and shown.endswith("Create")
+    monkeypatch.setattr(environment.online, "allowed", lambda: True)
+    stand_in(monkeypatch, "print('gsd: The package index cannot be reached.'); sys.exit(3)")
+    bpy.ops.gs_diffusion.environment(action="create")
+    assert offered() == ["The package index cannot be", "reached.", "Create"]
+    stand_in(monkeypatch, "event('phase', message='Installing torch')")
+    bpy.ops.gs_diffusion.environment(action="create")
+    assert not offered()
+
+
+def test_a_canceled_environment_goes_on_with_create(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment.online, "allowed", lambda: True)
+    stand_in(monkeypatch, "time.sleep(60)")
+    job = environment.Job(environment._program("x"), tmp_path, stage="Making the environment")
+    job.start()
+    environment.environment_job = job
+    assert offered()[0].startswith("Making the environment") and offered()[-1] == "Cancel"
+    bpy.ops.gs_diffusion.environment(action="cancel")
+    job.wait()
+    assert " ".join(offered()) == "Stopped; Create goes on from here. Create"

@@ -87,6 +87,14 @@ def _(tmp_path, monkeypatch):
     a1111.Client("http://127.0.0.1:1").options()
 
 
+@says("The proxy that HTTP_PROXY names does not let us through to http://sd.studio:7860")
+def _(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    a1111.Client("http://sd.studio:7860").options()
+
+
 @says("Nothing answers at http://10.0.0.1:7860")
 def _(tmp_path, monkeypatch):
     timeout = requests.exceptions.ConnectTimeout()
@@ -96,11 +104,30 @@ def _(tmp_path, monkeypatch):
 # --- environments, programs -----------------------------------------------------------------------
 
 
-@says("(no space left); on Debian and Ubuntu install python3-venv")
+@says("(nothing works here); on Debian and Ubuntu install python3-venv")
 def _(tmp_path, monkeypatch):
-    maker = write_program(tmp_path / "python", "echo no space left >&2; exit 1")
+    maker = write_program(tmp_path / "python", "echo nothing works here >&2; exit 1")
     monkeypatch.setattr(environment, "_maker", lambda: str(maker))
     environment.ensure(tmp_path / "e", [], lambda text: None)
+
+
+def pip_says(folder: Path, words: str) -> Path:
+    """A Python whose pip prints ``words`` as its error and fails."""
+    return write_program(folder / "e" / "bin" / "python", f"echo 'ERROR: {words}' >&2; exit 1")
+
+
+@says("There is no space left for")
+def _(tmp_path, monkeypatch):
+    words = "Could not install packages due to an OSError: [Errno 28] No space left on device"
+    environment._pip(pip_says(tmp_path, words), ["numba"])
+
+
+@says("is neither in pip's own sources nor to be had from https://download.pytorch.org")
+def _(tmp_path, monkeypatch):
+    monkeypatch.setenv("GSD_TORCH", "cpu")
+    monkeypatch.setattr(environment.platform, "system", lambda: "Linux")
+    python = pip_says(tmp_path, "No matching distribution found for torch==2.13.0+cpu")
+    environment._install_torch(python, lambda text: None)
 
 
 @says("has the module ensurepip; on Debian and Ubuntu install python3-venv")
