@@ -38,6 +38,10 @@ _UNREACHED = re.compile(
 _FULL = re.compile(r"No space left on device|Disk quota exceeded|There is not enough space")
 
 
+PIP_SPACE = 30e6
+"""Bytes; an empty environment takes about half of it."""
+
+
 class NotToBeHadError(MissingError):
     """A package that no source offers, or whose source does not answer."""
 
@@ -151,7 +155,8 @@ def _make(folder: Path) -> None:
     done = _told(command)
     if done.returncode:
         said = done.stderr + done.stdout
-        if _FULL.search(said):
+        # venv keeps to itself why its pip could not be unpacked
+        if _FULL.search(said) or shutil.disk_usage(_nearest(folder)).free < PIP_SPACE:
             raise _full(folder)
         reason = said.strip().splitlines() or ["no reason given"]
         raise MissingError(
@@ -249,12 +254,17 @@ def _pip(python: Path, arguments: Sequence[str]) -> None:
 
 
 def _full(folder: Path) -> MissingError:
-    free = shutil.disk_usage(folder if folder.exists() else folder.parent).free / 1e9
+    free = shutil.disk_usage(_nearest(folder)).free / 1e9
     return MissingError(
         f"There is no space left for {folder} ({free:.1f} GB are free there) or for what pip keeps "
         f"in {tempfile.gettempdir()} meanwhile; free some, or name another folder for that with "
         f"TMPDIR, and try again."
     )
+
+
+def _nearest(folder: Path) -> Path:
+    """``folder`` or the nearest one above it that exists."""
+    return next(p for p in (folder, *folder.parents) if p.exists())
 
 
 def _works(python: Path) -> bool:

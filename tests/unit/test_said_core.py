@@ -35,6 +35,7 @@ from gs_diffusion_addon.core import (
 )
 from gs_diffusion_addon.core.a1111_errors import LostAnswer
 from gs_diffusion_addon.core.a1111_network import diagnosis
+from gs_diffusion_addon.core.errors import MissingError
 from gs_diffusion_addon.core.settings import Settings
 from tests.said import Table, raiser
 from tests.trainers.standins import write_program
@@ -120,6 +121,16 @@ def pip_says(folder: Path, words: str) -> Path:
 def _(tmp_path, monkeypatch):
     words = "Could not install packages due to an OSError: [Errno 28] No space left on device"
     environment._pip(pip_says(tmp_path, words), ["numba"])
+
+
+def test_an_environment_without_room_for_pip_is_told_of_the_disk(tmp_path, monkeypatch):
+    """What venv prints does not say so."""
+    maker = write_program(tmp_path / "python", "echo ensurepip returned 1 >&2; exit 1")
+    monkeypatch.setattr(environment, "_maker", lambda: str(maker))
+    usage = shutil.disk_usage(tmp_path)._replace(free=5_000_000)
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(MissingError, match=r"There is no space left for .*worker"):
+        environment.ensure(tmp_path / "new" / "worker", [], lambda text: None)
 
 
 @says("is neither in pip's own sources nor to be had from https://download.pytorch.org")

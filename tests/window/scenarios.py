@@ -334,6 +334,37 @@ def preferences() -> Iterator[float]:
     driver.shoot("marked", 900)
 
 
+def first_use() -> Iterator[float]:
+    """Where no worker's environment is, the panel finds that out by itself and offers to make one;
+    without a network it says so, and offers it again.
+    """
+    import os
+
+    os.environ.pop("GSD_WORKER_PYTHON", None)
+    os.environ["GSD_ENVIRONMENT"] = str(driver.OUT / "no worker")
+    nowhere = "http://127.0.0.1:9"
+    os.environ |= {"PIP_INDEX_URL": nowhere, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
+    os.environ |= {"HTTPS_PROXY": nowhere, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
+    driver.ui("findings").forget()
+    bpy.context.preferences.system.use_online_access = True
+    yield from driver.show_tab()
+    driver.measure_ours()
+    environment, findings = driver.ui("environment"), driver.ui("findings")
+    yield from driver.wait_for(lambda: findings.lines, 240)
+    yield 2.0
+    driver.shoot("create", 560)
+    assert environment._is_missing(), findings.lines
+    driver.in_viewport(bpy.ops.gs_diffusion.environment, action="create")
+    job = environment.environment_job
+    yield from driver.wait_for(lambda: job.detail or job.code is not None, 240)
+    yield 1.0
+    driver.shoot("creating", 560)
+    yield from driver.wait_for(lambda: job.code is not None, 400)
+    yield 2.0
+    driver.shoot("create_failed", 560)
+    assert "try again" in job.message, (job.message, list(job.log))
+
+
 def make_environment() -> Iterator[float]:
     """Create makes the worker's environment for real, in the folder GSD_ENVIRONMENT; slow and
     large.
