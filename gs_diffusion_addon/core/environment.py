@@ -43,7 +43,11 @@ PIP_SPACE = 30e6
 
 
 class NotToBeHadError(MissingError):
-    """A package that no source offers, or whose source does not answer."""
+    """A package that no source offers."""
+
+
+class UnreachedError(NotToBeHadError):
+    """A package whose source does not answer."""
 
 
 def exactly(requirements: Path) -> list[str]:
@@ -211,22 +215,29 @@ def remove(folder: Path) -> None:
 
 
 def _install_torch(python: Path, say: Callable[[str], None]) -> None:
+    errors: list[NotToBeHadError] = []
     attempts = torch_attempts(platform.system(), has_nvidia())
-    for number, attempt in enumerate(attempts, 1):
+    for attempt in attempts:
         place = f" from {CPU_INDEX}" if CPU_INDEX in attempt else ""
         say(f"Installing {attempt[0]}{place}")
         try:
             _pip(python, attempt)
         except NotToBeHadError as error:
-            if number == len(attempts):
-                raise _no_torch(attempt, error) from None
+            errors.append(error)
         else:
             return
+    raise _no_torch(attempt, errors)
 
 
-def _no_torch(attempt: Sequence[str], error: MissingError) -> MissingError:
+def _no_torch(attempt: Sequence[str], errors: Sequence[NotToBeHadError]) -> MissingError:
+    """The sentence for ``errors`` of all attempts, the last of which is ``attempt``."""
     if CPU_INDEX not in attempt:
-        return error
+        return errors[-1]
+    if all(isinstance(error, UnreachedError) for error in errors):
+        return MissingError(
+            f"Nothing can be downloaded: neither pip's sources nor {CPU_INDEX} can be reached; "
+            f"check the network or the proxy (HTTPS_PROXY), and try again."
+        )
     # PyPI's build for Linux also works without a card; it is only large
     return MissingError(
         f"{attempt[0]} (torch for the processor) is neither in pip's own sources nor to be had "
@@ -245,7 +256,7 @@ def _pip(python: Path, arguments: Sequence[str]) -> None:
         if _FULL.search(done.stderr):
             raise _full(python.parent.parent)
         if _UNREACHED.search(done.stderr):
-            raise NotToBeHadError(
+            raise UnreachedError(
                 f"The package index cannot be reached, so 'pip install {' '.join(arguments)}' "
                 f"failed ({reason}); check the network or the proxy (HTTPS_PROXY), and try again."
             )

@@ -141,6 +141,14 @@ def _(tmp_path, monkeypatch):
     environment._install_torch(python, lambda text: None)
 
 
+@says("Nothing can be downloaded: neither pip's sources nor https://download.pytorch.org")
+def _(tmp_path, monkeypatch):
+    monkeypatch.setenv("GSD_TORCH", "cpu")
+    monkeypatch.setattr(environment.platform, "system", lambda: "Linux")
+    python = pip_says(tmp_path, "Retrying after connection broken by NewConnectionError")
+    environment._install_torch(python, lambda text: None)
+
+
 @says("has the module ensurepip; on Debian and Ubuntu install python3-venv")
 def _(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "_maker", lambda: None)

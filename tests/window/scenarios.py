@@ -362,7 +362,7 @@ def first_use() -> Iterator[float]:
     yield from driver.wait_for(lambda: job.code is not None, 400)
     yield 2.0
     driver.shoot("create_failed", 560)
-    assert "try again" in job.message, (job.message, list(job.log))
+    assert "check the network" in job.message, (job.message, list(job.log))
 
 
 def make_environment() -> Iterator[float]:
