@@ -31,9 +31,13 @@ def main() -> int:
     model = out.with_name(out.name + "-model.blend")
     if not model.exists():
         print(f"Making the demo's model {model.name}", file=sys.stderr, flush=True)
-        made = subprocess.run(
-            [sys.executable, str(ROOT / "demo" / "make_head.py"), "--out", str(model)], check=False
-        )
+        maker = [sys.executable, str(ROOT / "demo" / "make_head.py"), "--out", str(model)]
+        try:
+            # a session of its own: Ctrl-C comes here only, and run() ends the child
+            made = subprocess.run(maker, check=False, start_new_session=True)
+        except KeyboardInterrupt:
+            print("Stopped; the same command goes on.", file=sys.stderr)
+            return 130
         if made.returncode:
             return made.returncode
     command = [sys.executable, str(ROOT / "gs_diffusion_addon" / "worker.py"), "run"]
