@@ -10,7 +10,8 @@ usable() {
 }
 
 find_python() {
-    for candidate in "${GSD_PYTHON:-}" python3.11 \
+    for candidate in "${GSD_PYTHON:-}" \
+        python3.11 \
         "$HOME"/.pyenv/versions/3.11*/bin/python3.11 \
         "$HOME"/.local/share/uv/python/cpython-3.11*/bin/python3.11 \
         /opt/homebrew/bin/python3.11 \
@@ -77,6 +78,10 @@ python_packages() {
     # no lists of packages at all: this is the name of whichever the system has
     apt-cache show python3 2>/dev/null | grep -q . || echo "python3 python3-venv"
 }
+
+if [ -n "${GSD_PYTHON:-}" ] && ! usable "$GSD_PYTHON"; then
+    stop "GSD_PYTHON=$GSD_PYTHON is no Python 3.11 or 3.13 with venv; correct it or unset it, then run the same command again."
+fi
 
 if ! python=$(find_python); then
     if may_install; then

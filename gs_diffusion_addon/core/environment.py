@@ -257,8 +257,8 @@ def _pip(python: Path, arguments: Sequence[str]) -> None:
             raise _full(python.parent.parent)
         if _UNREACHED.search(done.stderr):
             raise UnreachedError(
-                f"The package index cannot be reached, so 'pip install {' '.join(arguments)}' "
-                f"failed ({reason}); check the network or the proxy (HTTPS_PROXY), and try again."
+                f"The package index cannot be reached, so {_describe(arguments)} cannot be "
+                f"installed; check the network or the proxy (HTTPS_PROXY), and try again."
             )
         kind = NotToBeHadError if "No matching distribution" in reason else MissingError
         raise kind(f"'pip install {' '.join(arguments)}' failed: {reason}")

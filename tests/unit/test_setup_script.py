@@ -141,6 +141,16 @@ def test_missing_libraries_are_named_as_packages_or_as_files(machine):
     assert "are missing: libxi6 libsm6; install them ('sudo apt-get install libxi6 libsm6')" in said
 
 
+def test_a_named_python_is_taken_or_named(machine):
+    machine.has("python3.11", "exit 1")
+    machine.has("mine", machine.python())
+    machine.env["GSD_PYTHON"] = str(machine.bin / "mine")
+    assert machine.setup().returncode == 0
+    machine.has("python3.11", machine.python())
+    machine.env["GSD_PYTHON"] = "/no/such/python"
+    assert "GSD_PYTHON=/no/such/python is no Python 3.11 or 3.13" in machine.stops()
+
+
 def test_the_tests_own_helpers_are_not_needed(machine):
     """Neither node nor a browser, and apt cannot help: said, and gone on."""
     machine.has("id", "echo 0")
