@@ -6,9 +6,9 @@
 
 Each call goes on with seeds not tried before (remembered in FOLDER, .cache/fuzz) and gives N inputs
 (20000) to each reader; findings are written there, to become tests. --guided shares M minutes (5)
-among the readers and looks for inputs that reach new branches (atheris), from those that earlier
-calls found. --again gives a finding's file to its reader once more. The last line is one JSON
-object.
+of the processor among the readers and looks for inputs that reach new branches (atheris), from
+those that earlier calls found. --again gives a finding's file to its reader once more. The last
+line is one JSON object.
 """
 
 from __future__ import annotations
