@@ -34,6 +34,7 @@ from gs_diffusion_addon.core.ply import (
 from gs_diffusion_addon.core.run import new_manifest, read_manifest, run_settings, write_json
 from gs_diffusion_addon.core.settings import Settings
 
+from .fuzz_colmap import colmap_readers
 from .fuzz_sweeps import sweep_readers
 from .fuzzing import Reader, png
 
@@ -267,6 +268,7 @@ def core_readers() -> list[Reader]:
         Reader("a1111 answers", answers, _read_server, lambda a: a or None, True),
         Reader("settings' languages", _TEXTS, _read_texts),
         *sweep_readers(),
+        *colmap_readers(_check_frames),
     ]
 
 

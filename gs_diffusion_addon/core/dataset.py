@@ -129,16 +129,14 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
         width, height = size_of(file_path)
     if width is None or height is None or width < 1 or height < 1:
         raise InputError(f"{path}: the size of frame {k} is missing (w and h).")
-    if max(width, height) > _LARGEST:
-        raise InputError(f"{path}: frame {k} is said to be {width:g}x{height:g} pixels large.")
+    check_size(f"{path}: frame {k}", width, height)
     angle, fl_x = number("camera_angle_x"), number("fl_x")
     if fl_x is None:
         if angle is None or not 0 < angle < np.pi:
             raise InputError(f"{path}: frame {k} has neither fl_x nor camera_angle_x.")
         fl_x = 0.5 * width / float(np.tan(angle / 2))
     fl_y = number("fl_y") or fl_x
-    if not all(_SHORTEST < focal / max(width, height) < 1 / _SHORTEST for focal in (fl_x, fl_y)):
-        raise InputError(f"{path}: frame {k} has a focal length that no camera has ({fl_x:g}).")
+    check_focal(f"{path}: frame {k}", (width, height), (fl_x, fl_y))
     cx, cy = number("cx"), number("cy")
     camera = Camera(
         int(width),
@@ -155,6 +153,18 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
         int(number("frame") or 0) if "frame" in entry else k,
         int(number("ring") or 0),
     )
+
+
+def check_size(where: str, width: float, height: float) -> None:
+    """Raise InputError for a picture that is larger than any can be meant to be."""
+    if max(width, height) > _LARGEST:
+        raise InputError(f"{where} is said to be {width:g}x{height:g} pixels large.")
+
+
+def check_focal(where: str, size: tuple[float, float], focal: tuple[float, float]) -> None:
+    """Raise InputError for focal lengths, in pixels, that no camera of this ``size`` has."""
+    if not all(_SHORTEST < f / max(size) < 1 / _SHORTEST for f in focal):
+        raise InputError(f"{where} has a focal length that no camera has ({focal[0]:g}).")
 
 
 def _rigid(path: Path, k: int, matrix: Array) -> Array:

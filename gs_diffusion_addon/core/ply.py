@@ -125,6 +125,15 @@ def read_splats(path: Path) -> Splats:
     return _from_table(table, rest)
 
 
+def holds_splats(path: Path) -> bool:
+    """Whether the file's header is that of a splat model and not of bare points; raises InputError
+    when it is no PLY file.
+    """
+    with opened(path) as file:
+        vertex = read_header(file, path).element("vertex")
+    return vertex is not None and bool({_DC[0], "packed_position"} & set(vertex.names))
+
+
 def _from_table(table: Table, rest: int) -> Splats:
     count, extra = len(table), rest // 3
     means, scales = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)

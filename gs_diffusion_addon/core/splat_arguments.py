@@ -17,6 +17,8 @@ TRAINING = (
 )  # fmt: skip
 MACHINE = ("threads", "worker_python")
 
+_CAMERAS = "transforms*.json, or a data set's folder"
+
 AddSetting = Callable[[Any, str], None]
 
 
@@ -32,7 +34,7 @@ def add_splat(commands: Any, parser_class: type[argparse.ArgumentParser], add: A
 
     render = tools.add_parser("render", help="draw a model from the cameras of a transforms file")
     _file(render)
-    render.add_argument("--transforms", type=Path, required=True, help="transforms*.json")
+    render.add_argument("--transforms", type=Path, required=True, help=_CAMERAS)
     _out(render, "folder for the pictures, named as in the transforms file")
     render.add_argument(
         "--background",
@@ -43,19 +45,13 @@ def add_splat(commands: Any, parser_class: type[argparse.ArgumentParser], add: A
     for name in MACHINE:
         add(render, name)
 
-    convert = tools.add_parser(
-        "convert",
-        help="write another format: .ply by itself; .spz .sog .compressed.ply .csv .ksplat by "
-        "splat-transform",
-    )
-    _file(convert)
-    _out(convert, "the file to write; its ending names the format")
+    _convert(tools, add)
 
     prune = tools.add_parser("prune", help="leave out splats that are never seen")
     _file(prune)
     _out(prune, "the .ply to write")
     prune.add_argument(
-        "--transforms", type=Path, help="cameras to look from; else only faint ones go"
+        "--transforms", type=Path, help=f"cameras to look from ({_CAMERAS}); else faint ones go"
     )
     prune.add_argument(
         "--faintest", type=float, default=0.005, help="least opacity kept (default: 0.005)"
@@ -72,14 +68,44 @@ def add_splat(commands: Any, parser_class: type[argparse.ArgumentParser], add: A
         _out(tool, "the folder of a 'splat train' or of a run")
 
 
+def _convert(tools: Any, add: AddSetting) -> None:
+    convert = tools.add_parser(
+        "convert",
+        help="write another format: .ply and a COLMAP data set by itself; .spz .sog "
+        ".compressed.ply .csv .ksplat by splat-transform",
+    )
+    _file(convert)
+    _out(convert, "the file to write, whose ending names the format; COLMAP's folder")
+    convert.add_argument(
+        "--to",
+        choices=("colmap",),
+        help="a data set as COLMAP leaves it: cameras, pictures, points",
+    )
+    convert.add_argument("--transforms", type=Path, help=f"its cameras: {_CAMERAS}")
+    convert.add_argument("--text", action="store_true", help="COLMAP's .txt instead of .bin files")
+    convert.add_argument(
+        "--background",
+        choices=("transparent", *BACKGROUNDS),
+        default="transparent",
+        help="what transparent pictures are laid on (default: transparent, linked as they are)",
+    )
+    for name in MACHINE:
+        add(convert, name)
+
+
 def _train(tools: Any, add: AddSetting) -> None:
     train = tools.add_parser(
-        "train", help="train a folder of posed pictures (transforms.json or transforms_train.json)"
+        "train", help="train a folder of posed pictures (transforms files or a COLMAP model)"
     )
     train.add_argument("--data", type=Path, required=True, help="the folder of the data set")
     _out(train, "folder for splat.ply and metrics.json; the same command again goes on")
     train.add_argument(
-        "--points", type=Path, help=".ply with points to start from (default: points3d.ply in data)"
+        "--points",
+        type=Path,
+        help=".ply with points to start from (default: points3d.ply in data, or COLMAP's)",
+    )
+    train.add_argument(
+        "--images", help="folder in data with the pictures of a COLMAP model (default: images)"
     )
     train.add_argument(
         "--preset",

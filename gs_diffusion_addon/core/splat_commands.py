@@ -44,7 +44,13 @@ def command(parsed: argparse.Namespace, given: Mapping[str, Any]) -> int:
     }
     if parsed.tool == "info":
         return _info(Path(job["file"] or ""), parsed.json)
-    if parsed.tool == "convert":
+    to_colmap = parsed.tool == "convert" and (parsed.to == "colmap" or parsed.transforms)
+    if to_colmap and not parsed.transforms:
+        raise InputError(
+            "A COLMAP data set needs cameras; name a transforms file or a data set's folder with "
+            "--transforms."
+        )
+    if parsed.tool == "convert" and not to_colmap:
         print(splat_tools.convert(Path(job["file"] or ""), Path(job["out"] or "")))
         return EXIT_DONE
     if parsed.tool in splat_tools.REQUESTS:
@@ -52,7 +58,7 @@ def command(parsed: argparse.Namespace, given: Mapping[str, Any]) -> int:
         return EXIT_DONE
     options = {
         name: getattr(parsed, name)
-        for name in ("background", "exposure", "faintest")
+        for name in ("background", "exposure", "faintest", "images", "text")
         if hasattr(parsed, name)
     }
     return _in_worker(parsed.tool, {**job, **options}, settings_of(parsed, given))
@@ -109,5 +115,7 @@ def child(argv: Sequence[str]) -> None:
     settings = from_json(job.pop("settings"))
     os.environ["GSD_THREADS"] = str(settings.threads or os.environ.get("GSD_THREADS", "0"))
     package = (__package__ or "").rpartition(".")[0]
-    tools = importlib.import_module(f"{package}.engine.splat.tools")
-    tools.do(job, settings, child_emitter("splat", 0))
+    module = "colmap_folder" if job["tool"] == "convert" else "tools"
+    importlib.import_module(f"{package}.engine.splat.{module}").do(
+        job, settings, child_emitter("splat", 0)
+    )

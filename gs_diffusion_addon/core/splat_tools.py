@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError, MissingError, StageError
-from .ply import Splats, read_splats, write_splats
+from .ply import SH_C0, Points, Splats, holds_splats, read_points, read_splats, write_splats
 from .run import atomic, replace_file
 from .version import PACKAGE
 
@@ -22,6 +22,7 @@ REQUESTS = ("pause", "resume", "preview")
 FORMATS = (".compressed.ply", ".spz", ".sog", ".csv", ".ksplat", ".ply")
 CONVERT_SECONDS = 3600.0
 _BINS = 12
+_HAZE = 0.1  # opacity
 
 
 @dataclass(frozen=True)
@@ -195,3 +196,23 @@ def visible(splats: Splats, faintest: float) -> npt.NDArray[np.bool_]:
     """(N,) bool: splats with finite numbers and at least the opacity ``faintest``."""
     with np.errstate(over="ignore"):
         return splats.finite & (1 / (1 + np.exp(-splats.opacities)) >= faintest)
+
+
+def points_in(file: Path) -> Points:
+    """The points of a cloud, or the centers of a splat model in their constant color.
+
+    Faint splats are haze, not surface, and are left out. Raises InputError.
+    """
+    if holds_splats(file):
+        splats = read_splats(file)
+        kept = splats.selected(visible(splats, _HAZE))
+        colors = np.clip(0.5 + SH_C0 * kept.sh[:, 0].astype(np.float64), 0, 1)
+        points = Points(
+            kept.means, np.zeros_like(kept.means), (colors * 255 + 0.5).astype(np.uint8)
+        )
+    else:
+        points = read_points(file)
+    usable = np.isfinite(points.positions).all(1)
+    if not usable.any():
+        raise InputError(f"{file} holds no points that could be written.")
+    return Points(points.positions[usable], points.normals[usable], points.colors[usable])

@@ -74,10 +74,19 @@ def _believe(image: Image.Image, count: int) -> None:
 
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of a picture, from its header alone. Raises InputError."""
+    return _header(path)[0]
+
+
+def has_alpha(path: Path) -> bool:
+    """Whether a picture's pixels can be transparent, from its header alone. Raises InputError."""
+    return _header(path)[1]
+
+
+def _header(path: Path) -> tuple[tuple[int, int], bool]:
     try:
         with Image.open(path) as image:
             _believe(image, path.stat().st_size)
-            return image.size
+            return image.size, image.has_transparency_data
     except FileNotFoundError:
         raise InputError(f"The picture {path} does not exist.") from None
     except _FAULTS as error:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gs_diffusion_addon.core.colmap import quaternion
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.ply import read_points
 from gs_diffusion_addon.engine.train import layouts
@@ -193,7 +194,7 @@ def test_quaternions_of_half_turns(tmp_path):
         angle = rng.choice([0.0, np.pi, rng.uniform(-np.pi, np.pi)])
         cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
         r = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
-        w, x, y, z = layouts.quaternion(r)
+        w, x, y, z = quaternion(r)
         u = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
         np.testing.assert_allclose(np.eye(3) + 2 * w * u + 2 * u @ u, r, atol=1e-12)
 

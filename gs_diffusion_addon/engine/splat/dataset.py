@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.cameras import Camera
-from ...core.dataset import Frame, read_transforms
+from ...core.dataset import Frame
 from ...core.errors import InputError
 from ...core.ply import Splats
-from ..images import Bytes, read_rgba, size_of
+from ..images import Bytes, read_rgba
 from .loss import Crop
 from .rasterizer import View
+from .sources import check_size, frames_in, no_data_set, picture_path, reconstructed, reconstruction
 
 _EVERY = 8  # frame of an undivided data set is held out
 NEAR = 0.02  # of the extent; graphdeco's 0.2 m for the 4-10 m its scenes extend
@@ -116,14 +117,6 @@ def _box(alpha: npt.NDArray[Any]) -> Crop:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def picture_path(folder: Path, file_path: str) -> Path:
-    """The picture that a transforms file in ``folder`` means; .png where it names no format."""
-    path = folder / file_path
-    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        path = path.with_name(path.name + ".png")
-    return path
-
-
 def load_picture(folder: Path, frame: Frame, world: World) -> Picture:
     """Read a frame's picture; raises InputError when it is missing or of another size than its
     camera.
@@ -131,11 +124,7 @@ def load_picture(folder: Path, frame: Frame, world: World) -> Picture:
     path = picture_path(folder, frame.file_path)
     rgba = read_rgba(path)
     camera = frame.camera
-    if rgba.shape[:2] != (camera.height, camera.width):
-        raise InputError(
-            f"{path} is {rgba.shape[1]}x{rgba.shape[0]} pixels, but its transforms file says "
-            f"{camera.width}x{camera.height}."
-        )
+    check_size(path, (rgba.shape[1], rgba.shape[0]), camera)
     return Picture(rgba, camera, world.view(camera), _box(rgba[..., 3] > 0), frame.frame)
 
 
@@ -148,32 +137,32 @@ def load(folder: Path) -> Dataset:
     return _dataset(folder, *_split_files(folder, ("val", "test")))
 
 
-def load_any(folder: Path) -> Dataset:
+def load_any(folder: Path, images: str = "") -> Dataset:
     """Any data set of posed pictures: transforms_train.json with transforms_test.json (or _val),
-    else transforms.json, every eighth of whose frames is held out, as the field does.
+    else transforms.json or a COLMAP model, every eighth of whose frames is held out, as the field
+    does.
 
-    Raises InputError when there is neither, or no training picture.
+    ``images``: where a COLMAP model's pictures are (default: images). Raises InputError when there
+    is none of them, or no training picture.
     """
     if (folder / "transforms_train.json").is_file():
         return _dataset(folder, *_split_files(folder, ("test", "val")))
-    if not (folder / "transforms.json").is_file():
-        raise InputError(
-            f"{folder} is no data set: it has neither transforms_train.json nor transforms.json."
-        )
-    frames = _frames(folder / "transforms.json")
+    model = reconstruction(folder)
+    if model:
+        frames = reconstructed(folder, model, images)
+    elif (folder / "transforms.json").is_file():
+        frames = frames_in(folder / "transforms.json")
+    else:
+        raise no_data_set(folder)
     held = frames[::_EVERY] if len(frames) >= _EVERY else []
     return _dataset(folder, [f for f in frames if f not in held], held)
 
 
-def _frames(path: Path) -> list[Frame]:
-    return read_transforms(path, lambda name: size_of(picture_path(path.parent, name)))
-
-
 def _split_files(folder: Path, judges: Sequence[str]) -> tuple[list[Frame], list[Frame]]:
-    frames = _frames(folder / "transforms_train.json")
+    frames = frames_in(folder / "transforms_train.json")
     for name in judges:
         path = folder / f"transforms_{name}.json"
-        found = _frames(path) if path.is_file() else []
+        found = frames_in(path) if path.is_file() else []
         if found:
             return frames, found
     return frames, []

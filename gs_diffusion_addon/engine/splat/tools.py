@@ -12,25 +12,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ...core.dataset import Frame, read_transforms
+from ...core.colmap import read_points3d
+from ...core.dataset import Frame
 from ...core.digests import file_digest
 from ...core.errors import InputError, StageError
 from ...core.events import Emit, Progress
-from ...core.ply import Splats, read_points, read_splats, write_splats
+from ...core.ply import Splats, read_splats, write_splats
 from ...core.run import read_json, write_json
 from ...core.settings import Settings
 from ...core.splat_tools import visible
-from ..images import size_of, write_png
+from ..images import write_png
 from . import checkpoint
 from .api import recipe_of
 from .backends import Backend, processor
-from .dataset import Dataset, Picture, load_any, picture_path
+from .dataset import Dataset, Picture, load_any
 from .drawing import draw_on_black, drawable, localized, render
 from .harmonics import C0
 from .initialize import from_points, from_silhouettes
 from .loss import psnr, ssim_map
 from .model import model_of
 from .runtime import use_threads
+from .sources import frames_of, picture_path, start_file
 from .training import Status, train
 
 MODEL, METRICS = "splat.ply", "metrics.json"
@@ -71,14 +73,14 @@ def train_folder(job: Mapping[str, Any], settings: Settings, emit: Emit) -> None
     out, data = Path(job["out"]), Path(job["data"])
     if not data.is_dir():
         raise InputError(f"{data} is no folder; --data names the folder of a data set.")
-    points = Path(job["points"]) if job.get("points") else data / "points3d.ply"
+    points = Path(job["points"]) if job.get("points") else start_file(data)
     origin = _origin(job, settings, points)
     if _finished(out, origin):
         emit("warning", message="This training is already done.")
         emit("made", text=str(out / MODEL))
         return
     emit("phase", message="Reading the pictures")
-    dataset = load_any(data)
+    dataset = load_any(data, str(job.get("images") or ""))
     backend, jit = compiled(emit)
     recipe = replace(recipe_of(settings), exposure=bool(job.get("exposure")))
     folder = out / "checkpoints" / "training"
@@ -124,6 +126,7 @@ def _origin(job: Mapping[str, Any], settings: Settings, points: Path) -> dict[st
         "data": str(job["data"]),
         "points": file_digest(points) if points.is_file() else None,
         "exposure": bool(job.get("exposure")),
+        **({"images": str(job["images"])} if job.get("images") else {}),
         **{name: getattr(settings, name) for name in names},
     }
 
@@ -148,7 +151,7 @@ def first_splats(
     """
     count, degree, seed = settings.splats, settings.sh_degree, settings.seed
     if named or points.is_file():
-        cloud = read_points(points)
+        cloud = read_points3d(points)
         if len(cloud.positions):
             return from_points(cloud, dataset.world, count, degree, seed)
         if named:
@@ -200,11 +203,6 @@ def judged(
 
 
 # --- render -------------------------------------------------------------------------------------
-
-
-def frames_of(transforms: Path) -> list[Frame]:
-    """Frames of a transforms file; sizes come from the pictures where it names none."""
-    return read_transforms(transforms, lambda name: size_of(picture_path(transforms.parent, name)))
 
 
 def render_file(job: Mapping[str, Any], emit: Emit) -> None:

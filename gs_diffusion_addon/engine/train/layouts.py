@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ...core.cameras import Camera
+from ...core.colmap import write_cameras
 from ...core.dataset import Frame, read_transforms, write_transforms
 from ...core.errors import InputError
 from ...core.exr import read_guide
@@ -238,12 +239,9 @@ def write_colmap_scene(
     background: Sequence[float],
     depths: bool = False,
 ) -> None:
-    """``images/``, ``sparse/0/{cameras,images}.txt`` and ``points3D.ply``; see COLMAP's
-    documentation, "Output format".
+    """``images/``, ``sparse/0/{cameras,images}.txt`` as core/colmap.py has it, ``points3D.ply``.
 
-    One PINHOLE camera (w, h, fx, fy, cx, cy; the first pixel's center at 0.5) for each set of
-    intrinsics; poses are world-to-camera, a unit quaternion w x y z and a translation, in OpenCV
-    axes. Names sort in the given order. Depth maps hold 65536 z_near / z, with their scale in
+    Names sort in the given order. Depth maps hold 65536 z_near / z, with their scale in
     ``depth_params.json`` as graphdeco reads them.
     """
     sparse = folder / "sparse" / "0"
@@ -252,28 +250,9 @@ def write_colmap_scene(
         _opaque(folder / "images" / name, f, background)
     if depths:
         _colmap_depths(run, folder, names, order)
-    cameras = {_intrinsics(f.camera): 0 for f in order}
-    cameras = {line: k + 1 for k, line in enumerate(cameras)}
-    _write_lines(sparse / "cameras.txt", [f"{k} PINHOLE {line}" for line, k in cameras.items()])
-    lines: list[str] = []
-    for k, (name, f) in enumerate(zip(names, order, strict=True)):
-        view = f.camera.world_to_opencv()
-        numbers = [*quaternion(view[:3, :3]), *view[:3, 3]]
-        pose = " ".join(repr(float(x)) for x in numbers)
-        # The second line of each image lists its 2-D points; there are none.
-        lines += [f"{k + 1} {pose} {cameras[_intrinsics(f.camera)]} {name}", ""]
     _points(run, sparse / "points3D.ply")
-    _write_lines(sparse / "images.txt", lines)
-
-
-def _intrinsics(c: Camera) -> str:
-    values = " ".join(repr(float(x)) for x in (c.fl_x, c.fl_y, c.cx, c.cy))
-    return f"{c.width} {c.height} {values}"
-
-
-def _write_lines(path: Path, lines: Sequence[str]) -> None:
-    with atomic(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    cameras = [(name, f.camera) for name, f in zip(names, order, strict=True)]
+    write_cameras(sparse, cameras, text=True)
 
 
 def _colmap_depths(run: Run, folder: Path, names: Sequence[str], order: Sequence[Framed]) -> None:
@@ -286,25 +265,6 @@ def _colmap_depths(run: Run, folder: Path, names: Sequence[str], order: Sequence
         _depth(folder / "depths" / name, run, f, 65536 / scale)
     params = {Path(name).stem: {"scale": scale, "offset": 0.0} for name in names}
     write_json(folder / "sparse" / "0" / "depth_params.json", params)
-
-
-def quaternion(rotation: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """(3, 3) rotation -> unit quaternion w x y z, w >= 0 (Bar-Itzhack 2000: the dominant
-    eigenvector, exact for every angle).
-    """
-    r = rotation
-    k = np.array(
-        [
-            [r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0], r[2, 1] - r[1, 2]],
-            [r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1], r[0, 2] - r[2, 0]],
-            [r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], np.trace(r)],
-        ]
-    )
-    _, vectors = np.linalg.eigh(k)
-    x, y, z, w = vectors[:, -1]
-    out = np.array([w, x, y, z])
-    return -out if w < 0 else out
 
 
 # --- nerfstudio's transforms.json ---------------------------------------------------------------
