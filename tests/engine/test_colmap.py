@@ -150,8 +150,10 @@ def test_a_splat_gives_its_centers_without_its_haze(data, tmp_path):
 
 
 def test_pictures_on_a_background_and_in_one_folder(data, tmp_path):
+    write_png(tmp_path / ".gsd-tmp-out" / "images" / "x.png", np.zeros((9, 9, 4), np.uint8))
     out = converted(data, tmp_path / "out", background="white")
-    (name, *_) = sorted(p.name for p in (out / "images").iterdir())
+    name, *others = sorted(p.name for p in (out / "images").iterdir())
+    assert "x.png" not in others and len(others) == 11  # what a killed call left is gone
     rgba = read_rgba(data / "train" / name).astype(float)
     flat = rgba[..., :3] * rgba[..., 3:] / 255 + 255 - rgba[..., 3:]
     assert np.abs(read_rgba(out / "images" / name)[..., :3] - flat).max() <= 0.51
