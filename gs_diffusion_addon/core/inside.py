@@ -6,7 +6,9 @@ folder, and a program that lies in it is never started.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -44,6 +46,36 @@ def inside(root: Path, name: str) -> Path:
     if path == root.parent or not path.resolve().is_relative_to(root.resolve()):
         raise InputError(f"{name!r} leads out of the folder {root}; it is not used.")
     return path
+
+
+def refuse_links(root: Path) -> None:
+    """Raise InputError if a file of ``root`` that a run appends to is a link.
+
+    In a stranger's folder it would lead to a file of whoever goes on with the run.
+    """
+    logs = root / "logs"
+    for path in (root / ".lock", root / "events.jsonl", logs, *sorted(logs.glob("*"))):
+        if path.is_symlink():
+            raise InputError(
+                f"{path} is a link, which no run makes: what the run writes there would end up "
+                f"elsewhere. Remove the link."
+            )
+
+
+def private_folder(path: Path) -> bool:
+    """Make a folder with a name that others can know; whether it is this user's alone.
+
+    In a temporary folder anybody can have made it before, or a link in its place.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.lstat()
+    except OSError:
+        return False
+    ours = not hasattr(os, "getuid") or (
+        found.st_uid == os.getuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+    return stat.S_ISDIR(found.st_mode) and ours
 
 
 def refuse_own_programs(root: Path, settings: Mapping[str, Any]) -> None:

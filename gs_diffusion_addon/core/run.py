@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from . import json_text
 from .errors import InputError, StageError
-from .inside import refuse_own_programs
+from .inside import refuse_links, refuse_own_programs
 from .settings import Settings, from_json, to_json
 
 FORMAT = 1
@@ -280,8 +280,10 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK, 0)
 def locked(root: Path) -> Iterator[None]:
     """Hold the run folder for this process; raises InputError if another one works in it.
 
-    An operating-system lock, so it is gone when its owner is. The file tells who that is.
+    An operating-system lock, so it is gone when its owner is. The file tells who that is. Also
+    raises InputError for a folder whose files lead elsewhere.
     """
+    refuse_links(root)
     with open(root / ".lock", "a+", encoding="utf-8") as file:
         if not take_soon(file):
             file.seek(0)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import StageError
+from .inside import private_folder
 from .run import take, take_soon
 
 _YOUNG = 10.0
@@ -36,12 +37,12 @@ def sharing() -> Iterator[None]:
     alone.
     """
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError, StageError):
-            folder = _folder()
-            folder.mkdir(mode=0o700, exist_ok=True)
-            path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-            held.callback(path.unlink, missing_ok=True)  # after the file is closed: Windows
-            take_soon(held.enter_context(open(path, "a+", encoding="utf-8")))
+        folder = _folder()
+        if private_folder(folder):
+            with contextlib.suppress(OSError, StageError):
+                path = folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+                held.callback(path.unlink, missing_ok=True)  # after the file is closed: Windows
+                take_soon(held.enter_context(open(path, "a+", encoding="utf-8")))
         yield
 
 
@@ -52,9 +53,12 @@ def fair_threads() -> int:
 
 def _active() -> int:
     """How many runs work now."""
-    count = 0
+    count, folder = 0, _folder()
+    # Files are deleted here: not where another user's link leads.
+    if not private_folder(folder):
+        return 0
     with contextlib.suppress(OSError):
-        for path in _folder().iterdir():
+        for path in folder.glob("*-" + "[0-9a-f]" * 8):
             with contextlib.suppress(OSError, StageError):
                 with open(path, "a+", encoding="utf-8") as file:
                     free = take(file)
@@ -66,8 +70,9 @@ def _active() -> int:
 
 def _folder() -> Path:
     """One folder a user; the name says nothing to anybody else."""
-    return Path(tempfile.gettempdir()) / f"gs-diffusion-runs-{_user()}"
+    return Path(tempfile.gettempdir()) / f"gs-diffusion-runs-{user()}"
 
 
-def _user() -> str:
+def user() -> str:
+    """This user's number, on Windows its name."""
     return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()

@@ -43,6 +43,8 @@ PARTS = ("settings", "vary", "runs")
 MOST_RUNS = 10_000
 LONGEST_NAME = 72
 LONGEST_PART = 28
+RESERVED = ("logs", "sweep.json", "contact-sheet.png", "contact-sheet.html")
+"""What else lies in a sweep's folder."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # Windows' editors begin files with a mark
         data = json_text.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise InputError(f"The sweep file {path} does not exist.") from None
@@ -206,6 +208,7 @@ def _named(path: Path, drafts: Sequence[tuple[str, dict[str, Any]]]) -> list[Job
             f"Runs {first + 1} and {second + 1} of {path} have the same settings; leave one out."
         )
     labels = [slug(label) or "run" for label, _ in drafts]
+    labels = [f"run-{label}" if label in RESERVED else label for label in labels]
     often = Counter(labels)
     return [
         Job(label if often[label] == 1 else f"{label}-{mark[:6]}", given)

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..core import json_text, process
 from ..core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STAGE, MissingError
+from ..core.inside import refuse_links
 from ..core.run import PANEL_LOG, Run, in_use
 from .job import Job
 
@@ -40,6 +41,7 @@ class Adopted(Job):
         """Start the worker on its own; raises MissingError when it cannot be started."""
         self.launched = True
         log = self._log
+        refuse_links(self.folder)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._skip = _size(Run(self.folder).events)
         try:

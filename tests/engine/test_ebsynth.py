@@ -116,6 +116,22 @@ def made(tmp_path, monkeypatch):
     return run, settings, frames
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xff\xfe"])
+def test_a_damaged_note_lays_everything_out_anew(made, damage):
+    run, _, frames = made
+    circle = [frame for frame in frames if frame.ring == 0]
+    keys = [k for k, frame in enumerate(circle) if run.key(frame.frame).is_file()]
+    job = handoff.write(run, circle, keys)
+    note = job.folder / "handoff.json"
+    good = note.read_bytes()
+    painted = job.folder / "out_0"
+    painted.mkdir()
+    note.write_bytes(damage)
+    handoff.write(run, circle, keys)
+    assert note.read_bytes() == good
+    assert [p.parent.name[:4] for p in job.folder.glob("*/out_0")] == ["old-"]
+
+
 def projects(run):
     return sorted((run.folder / "ebsynth").glob("*.ebs"))
 

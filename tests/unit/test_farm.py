@@ -119,6 +119,19 @@ def test_a_bad_sweep_file_is_told_in_a_sentence(tmp_path, text, says):
         read_sweep(written(tmp_path, text))
 
 
+def test_a_sweep_file_of_a_windows_editor(tmp_path):
+    for name, text in (("a.toml", SWEEP), ("b.json", '{"runs": [{"model": "a.obj", "seed": 3}]}')):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8-sig", newline="\r\n")
+        assert len(read_sweep(path)) == len(read_sweep(written(tmp_path, text, "plain-" + name)))
+
+
+def test_a_run_does_not_take_the_name_of_the_sweeps_own_folder(tmp_path):
+    runs = [{"name": "Logs", "model": "a.obj"}, {"name": "x", "model": "a.obj", "seed": 5}]
+    text = json.dumps({"runs": runs})
+    assert [job.name for job in read_sweep(written(tmp_path, text, "s.json"))] == ["run-logs", "x"]
+
+
 def test_a_missing_file_and_too_many_runs(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         read_sweep(tmp_path / "none.toml")

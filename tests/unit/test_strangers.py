@@ -128,6 +128,19 @@ def test_links_that_lead_out(tmp_path):
     assert inside(root, "here/x.png").parent == root / "here"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", [".lock", "events.jsonl", "logs", "logs/1-train.log"])
+def test_nothing_is_appended_through_a_strangers_link(tmp_path, name):
+    """The lock's file is emptied and rewritten, events and logs are appended to."""
+    root, mine = tmp_path / "run", tmp_path / ".profile"
+    mine.write_text("PATH=/bin")
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).symlink_to(tmp_path if name == "logs" else mine)
+    with pytest.raises(InputError, match="is a link"), run.locked(root):
+        pytest.fail("the folder was taken")
+    assert mine.read_text() == "PATH=/bin"
+
+
 def test_every_setting_that_is_run_is_known_as_one():
     assert {n for n in PROGRAMS if n not in names()} == set()
 

@@ -17,7 +17,6 @@ repetition, which is the last row's key.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core import json_text
 from ...core.dataset import Frame
 from ...core.digests import digest, file_digest
 from ...core.run import Run, replace_file, write_bytes, write_json, write_text
@@ -106,13 +106,22 @@ def write(run: Run, ring: Sequence[Frame], keys: Sequence[int]) -> Handoff:
     handoff = Handoff(folder, len(ring), camera.width, camera.height, made)
     state = _state(run, ring, handoff)
     note = folder / "handoff.json"
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != state:
+    known = _noted(note) == state
+    if not known:
         _move_old(folder)
         _write_pictures(run, ring, handoff)
     _write_projects(handoff)
-    if not note.is_file() or json.loads(note.read_text(encoding="utf-8")) != state:
+    if not known:
         write_json(note, state)
     return handoff
+
+
+def _noted(note: Path) -> object:
+    """What the folder was made from by its own words; None if they are missing or damaged."""
+    try:
+        return json_text.loads(note.read_bytes())
+    except (OSError, ValueError):
+        return None
 
 
 def _state(run: Run, ring: Sequence[Frame], handoff: Handoff) -> dict[str, object]:

@@ -19,6 +19,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
+from ...core.inside import private_folder
+from ...core.sharing import user
+
 
 def user_cache() -> Path:
     """The folder for things this user may lose: %LOCALAPPDATA%, ~/Library/Caches or ~/.cache."""
@@ -57,7 +60,9 @@ def kernel_cache() -> Path:
         candidates = [user_cache()]
     except RuntimeError:  # no home folder at all
         candidates = []
-    candidates.append(Path(tempfile.gettempdir()) / "gs_diffusion")
+    # numba runs what it finds there, so nobody else may have put it there.
+    shared = Path(tempfile.gettempdir()) / f"gs_diffusion-{user()}"
+    candidates += [shared] if private_folder(shared) else []
     for base in candidates:
         folder = base / "numba" / _sources_digest()
         if _writable(folder):
