@@ -13,7 +13,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +28,7 @@ TEMPORARY = ".gsd-tmp-"
 SCENE_COPY = "scene.blend"
 """The open scene as the panel saved it into the run folder before the run began."""
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-"""Seconds between the tries to rename a file that somebody has open, on Windows."""
+"""Seconds between the tries to rename or delete what somebody has open, on Windows."""
 PANEL_LOG = "panel.log"
 """In logs/: what a worker printed that Blender's window started."""
 
@@ -219,23 +219,24 @@ def atomic(path: Path) -> Iterator[Path]:
         yield temporary
         replace_file(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        patiently(lambda: temporary.unlink(missing_ok=True))
 
 
 def replace_file(source: Path, target: Path) -> None:
-    """Rename a file or folder, over a file that is there.
+    """Rename a file or folder, over a file that is there."""
+    patiently(lambda: os.replace(source, target))
 
-    Windows refuses that while anybody has one of them open: a virus scanner, a search index, our
-    own panel. They close it soon, so that is waited for, three seconds at most.
+
+def patiently(work: Callable[[], None]) -> None:
+    """Rename or delete something. Windows refuses that while anybody has it open: a virus scanner,
+    a search index, our own panel. They close it soon, so that is waited for, three seconds at most.
     """
     for pause in PAUSES if os.name == "nt" else ():
         try:
-            os.replace(source, target)
+            return work()
         except PermissionError:
             time.sleep(pause)
-        else:
-            return
-    os.replace(source, target)
+    return work()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -267,7 +268,7 @@ def read_json(path: Path) -> Any:
 def remove_temporaries(root: Path) -> None:
     """Delete what a killed process left half-written; call it with the lock held."""
     for path in root.rglob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        patiently(lambda path=path: path.unlink(missing_ok=True))  # type: ignore[misc]
 
 
 # --- the lock ----------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 import imageio_ffmpeg
 import numpy as np
@@ -50,12 +51,8 @@ def encode(path: Path, pictures: Iterable[Bytes], size: tuple[int, int], fps: fl
         )
         assert child.stdin is not None
         try:
-            for picture in pictures:
-                child.stdin.write(picture.tobytes())
-            child.stdin.close()
-            code = child.wait()
-        except OSError:  # ffmpeg is gone: a broken pipe, on Windows an invalid argument
-            code = child.wait() or 1
+            taken = _feed(child.stdin, pictures)
+            code = child.wait() or int(not taken)
         finally:
             if child.poll() is None:
                 child.kill()
@@ -65,6 +62,20 @@ def encode(path: Path, pictures: Iterable[Bytes], size: tuple[int, int], fps: fl
             lines = log.read().decode("utf-8", "replace").strip().splitlines()
             reason = lines[-1] if lines else f"exit code {code}"
             raise StageError(f"ffmpeg could not write {path.name}: {reason}.")
+
+
+def _feed(stream: IO[bytes], pictures: Iterable[Bytes]) -> bool:
+    """Whether a program took all pictures; what goes wrong with making one is passed on."""
+    for picture in pictures:
+        try:
+            stream.write(picture.tobytes())
+        except OSError:  # it is gone: a broken pipe, on Windows an invalid argument
+            return False
+    try:
+        stream.close()
+    except OSError:
+        return False
+    return True
 
 
 def turntable_video(run: Run, settings: Settings, emit: Emit) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -12,7 +13,7 @@ from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine.images import write_png
-from gs_diffusion_addon.engine.video import turntable_video, write_video
+from gs_diffusion_addon.engine.video import encode, turntable_video, write_video
 
 
 def read_back(path: Path) -> tuple[dict, np.ndarray]:
@@ -80,3 +81,24 @@ def test_turntable_video_takes_ring_0_once(tmp_path: Path) -> None:
     _, pictures = read_back(tmp_path / "iter0.mp4")
     assert len(pictures) == 8
     assert [f["path"] for e, f in events if e == "frame_done"] == ["iter0.mp4"]
+
+
+def test_a_picture_that_cannot_be_made_does_not_leave_ffmpeg_waiting(tmp_path: Path) -> None:
+    """An OSError of the pictures' maker was taken for ffmpeg's, which then waited for more."""
+    said: list[BaseException] = []
+
+    def pictures():
+        yield np.zeros((16, 16, 3), np.uint8)
+        raise PermissionError(13, "Permission denied", "r_1.png")
+
+    def work() -> None:
+        try:
+            encode(tmp_path / "a.mp4", pictures(), (16, 16))
+        except OSError as error:
+            said.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(60)
+    assert [type(error) for error in said] == [PermissionError]
+    assert list(tmp_path.iterdir()) == []

@@ -114,7 +114,7 @@ def test_a_server_that_comes_back_is_left_alone_at_first(monkeypatch: pytest.Mon
     """Only its port is looked at until it has had time to make its API."""
     monkeypatch.setattr(a1111, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(a1111, "SETTLE_SECONDS", 0.6)
-    with A1111Server(["die_back"], away=0.3) as server:
+    with A1111Server(["die_back"], away=1.5) as server:
         back: list[float] = []
         start = server.start
         monkeypatch.setattr(server, "start", lambda: (back.append(time.monotonic()), start())[1])
