@@ -18,15 +18,9 @@ from gs_diffusion_addon.core.foreign import foreign_environment, run_foreign
 from gs_diffusion_addon.core.graphdeco import needed_bytes
 from gs_diffusion_addon.core.process import child_environment, group_options, quoted, run_child
 from gs_diffusion_addon.core.programs import known, options_of
+from tests.processes import alive
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def foreign(tmp_path, code, pieces=None, **more):
@@ -50,6 +44,7 @@ def test_output_exit_code_and_log(tmp_path):
     assert "one" in text and "-c" in text.splitlines()[0]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_a_signal_is_told(tmp_path):
     ended = foreign(tmp_path, "import os; os.kill(os.getpid(), 9)")
     assert ended.signal == 9
@@ -126,6 +121,7 @@ def test_our_own_pythons_variables_are_kept_from_a_foreign_python(monkeypatch):
     assert env["PYTHONUNBUFFERED"] == "1"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="niceness is POSIX")
 @pytest.mark.parametrize(("priority", "nice"), [("normal", 0), ("low", 10), ("idle", 19)])
 def test_priority_reaches_grandchildren(tmp_path, priority, nice):
     here = os.getpriority(os.PRIO_PROCESS, 0)
@@ -191,7 +187,8 @@ def test_windows_command_lines_are_read_back(arguments):
 
 
 def test_paths_with_spaces_quotes_and_umlauts_reach_a_program(tmp_path):
-    folder = tmp_path / "mein \"Ordner\" ü 'x'"
+    quote = "'" if os.name == "nt" else '"'  # Windows has no such names
+    folder = tmp_path / f"mein {quote}Ordner{quote} ü 'x'"
     folder.mkdir()
     seen = []
     run_foreign(

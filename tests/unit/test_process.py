@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from gs_diffusion_addon.core import process
 from gs_diffusion_addon.core.errors import Interrupted, MissingError
 from gs_diffusion_addon.core.process import child_environment, run_child
+from tests.processes import alive
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,21 +47,6 @@ WITHOUT_LINUX = (
     "import gs_diffusion_addon.core.process as p\np._ask_kernel = lambda: None\n" + HOLDING_THE_LOCK
 )
 """As on macOS, whose kernel cannot be asked."""
-
-
-def alive(pid: int) -> bool:
-    if os.name == "nt":
-        kernel32 = ctypes.WinDLL("kernel32")
-        kernel32.OpenProcess.restype = ctypes.c_void_p
-        handle = ctypes.c_void_p(kernel32.OpenProcess(0x100000, False, pid))  # SYNCHRONIZE
-        running = bool(handle) and kernel32.WaitForSingleObject(handle, 0) != 0
-        kernel32.CloseHandle(handle)
-        return running
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 def wait_until_gone(pids, seconds=5.0):
