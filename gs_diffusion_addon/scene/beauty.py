@@ -6,9 +6,8 @@ import os
 
 import bpy
 
-from ..core.errors import StageError
 from ..core.settings import Settings, parse_size
-from .color_view import NO_PLAIN_VIEW, show_plainly
+from .color_view import no_plain_view, show_plainly
 
 
 def configure_scene(scene: bpy.types.Scene, settings: Settings) -> None:
@@ -40,7 +39,7 @@ def configure_scene(scene: bpy.types.Scene, settings: Settings) -> None:
     if _has_gpu():
         scene.cycles.device = "GPU"
     if not show_plainly(scene, srgb=True):
-        raise StageError(NO_PLAIN_VIEW)
+        raise no_plain_view()
 
 
 def configure_beauty(scene: bpy.types.Scene, settings: Settings) -> None:

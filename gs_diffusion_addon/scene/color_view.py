@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from mathutils import Color
 
+from ..core.errors import StageError
+
 RAW_VIEW = "Raw"
 """The view transform that changes nothing."""
 
@@ -21,11 +23,14 @@ PLAIN_VIEWS = ("Standard", "Un-tone-mapped")
 SRGB_DISPLAYS = ("sRGB", "sRGB - Display")
 """Displays whose pictures are sRGB, likewise."""
 
-NO_PLAIN_VIEW = (
-    "This Blender's color configuration (OCIO) has no view without tone mapping for sRGB (looked "
-    f"for {' and '.join(PLAIN_VIEWS)} on the displays {' and '.join(SRGB_DISPLAYS)}); unset OCIO "
-    "or use a configuration that has one."
-)
+
+def no_plain_view() -> StageError:
+    """What to raise, or to warn of, where :func:`show_plainly` finds nothing."""
+    return StageError(
+        "This Blender's color configuration (OCIO) has no view without tone mapping for sRGB "
+        f"(looked for {' and '.join(PLAIN_VIEWS)} on the displays {' and '.join(SRGB_DISPLAYS)}); "
+        "unset OCIO or use a configuration that has one."
+    )
 
 
 def show_plainly(scene: bpy.types.Scene, srgb: bool = False) -> bool:

@@ -18,7 +18,7 @@ from ..core.run import Run, atomic
 from ..core.settings import Settings
 from ..declarations import Attributes, Properties
 from . import selection
-from .color_view import NO_PLAIN_VIEW
+from .color_view import no_plain_view
 from .model_file import open_source
 from .snapshot import temporarily
 from .splat_display import (
@@ -100,7 +100,7 @@ class Placing:
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)
         if not prepare_scene(scene, exact=shows_exact(scene)):
-            self.warnings.append(NO_PLAIN_VIEW)
+            self.warnings.append(str(no_plain_view()))
         self.splat = splat
 
 

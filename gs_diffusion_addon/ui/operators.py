@@ -10,7 +10,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from ..core.errors import GsdError
 from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Properties
-from ..scene.color_view import NO_PLAIN_VIEW
+from ..scene.color_view import no_plain_view
 from ..scene.result import hide_source, show_source
 from ..scene.selection import is_geometry
 from ..scene.splat_display import (
@@ -77,7 +77,7 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
             context.view_layer.objects.active = item
         exact = self.colors == "EXACT"
         if imported and self.colors != "KEEP" and not prepare_scene(context.scene, exact):
-            self.report({"WARNING"}, NO_PLAIN_VIEW)
+            self.report({"WARNING"}, str(no_plain_view()))
         follow_view(context.scene)
         return {"FINISHED"} if imported else {"CANCELLED"}
 
@@ -203,7 +203,7 @@ class GS_DIFFUSION_OT_match_colors(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set up the scene and all its splats."""
         if not prepare_scene(context.scene, self.exact):
-            self.report({"WARNING"}, NO_PLAIN_VIEW)
+            self.report({"WARNING"}, str(no_plain_view()))
         if self.centers:
             sample_centers(context.scene)
         return {"FINISHED"}
