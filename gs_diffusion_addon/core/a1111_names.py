@@ -6,6 +6,7 @@ looked up before it is sent and unknown ones are refused with the choices.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,7 +67,7 @@ def resolve_checkpoint(checkpoint: str, models: Sequence[Mapping[str, Any]]) -> 
     names = [str(m.get("model_name") or m.get("title")) for m in models]
     raise InputError(
         f"The server has no diffusion model called {checkpoint!r}; --checkpoint can be "
-        f"{_choices(names)}."
+        f"{_choices(names, checkpoint)}."
     )
 
 
@@ -93,7 +94,7 @@ def resolve_vae(vae: str, vaes: Sequence[Mapping[str, Any]]) -> str:
     for name in names:
         if name and (fold(name) == fold(vae) or _bare(name) == _bare(vae)):
             return name
-    raise InputError(f"The server has no VAE called {vae!r}; --vae can be {_choices(names)}.")
+    raise InputError(f"The server has no VAE called {vae!r}; --vae can be {_choices(names, vae)}.")
 
 
 def check_loras(prompt: str, loras: Sequence[Mapping[str, Any]]) -> None:
@@ -104,7 +105,7 @@ def check_loras(prompt: str, loras: Sequence[Mapping[str, Any]]) -> None:
             names = [str(e.get("name")) for e in loras]
             raise InputError(
                 f"The server has no LoRA called {name!r}, which --prompt names; it has "
-                f"{_choices(names)}."
+                f"{_choices(names, name)}."
             )
 
 
@@ -137,7 +138,7 @@ def _need(name: str, known: Mapping[str, str], what: str, flag: str) -> str:
     if found is None:
         names = list(dict.fromkeys(known.values()))
         raise InputError(
-            f"The server has no {what} called {name!r}; {flag} can be {_choices(names)}."
+            f"The server has no {what} called {name!r}; {flag} can be {_choices(names, name)}."
         )
     return found
 
@@ -146,6 +147,9 @@ def fold(name: str) -> str:
     return " ".join(name.split()).casefold()
 
 
-def _choices(names: Sequence[str], most: int = 30) -> str:
+def _choices(names: Sequence[str], wanted: str, most: int = 30) -> str:
+    """The names, those like ``wanted`` first."""
+    near = difflib.get_close_matches(fold(wanted), [fold(n) for n in names], 3)
+    names = sorted(names, key=lambda n: near.index(fold(n)) if fold(n) in near else len(near))
     shown = ", ".join(names[:most]) or "nothing, its list is empty"
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")

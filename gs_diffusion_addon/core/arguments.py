@@ -132,10 +132,18 @@ def build() -> Parser:
     environment.add_argument("--folder", type=Path, required=True, help="where it lies")
 
     check = commands.add_parser(
-        "check", help="what is installed and reachable, and what to do about it"
+        "check",
+        help="what is installed and reachable, and what to do about it",
+        description="Says what is installed and reachable and, given the options of 'gsd run', "
+        "whether that run could do all its stages. Nothing is rendered.",
     )
     check.add_argument("--json", action="store_true", help="as JSON")
-    add_settings(check, groups=("stylize", "propagate", "trainers", "machine"))
+    check.add_argument(
+        "--out", type=Path, help="the run folder: its settings, if it is there, and its disk"
+    )
+    check.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    check.add_argument("--part", type=int, help=argparse.SUPPRESS)
+    add_settings(check)
 
     def add(tool: argparse.ArgumentParser, name: str) -> None:
         tool.add_argument(flag(name), **_option(name))

@@ -15,11 +15,12 @@ from typing import Any
 
 from .a1111_control import needs_geometry
 from .errors import InputError, error_for_exit_code
-from .folder import require_startable, resolve
+from .folder import resolve
 from .interpreters import blender_command, worker_command
 from .keyframes import planned
 from .orbit import page_of
 from .pipeline import Sink
+from .preflight import require_startable
 from .process import child_environment, run_child
 from .run import Run, read_json, read_manifest, run_settings, write_json
 from .settings import Settings, all_rings, from_json, to_json

@@ -22,6 +22,7 @@ from . import (
     folder,
     loop,
     pipeline,
+    preflight,
     splat_commands,
     sweep_commands,
     upstream_options,
@@ -40,7 +41,7 @@ from .errors import (
 from .events import RECORD, Event, child_emitter, encode
 from .process import end_with_parent, stop_on_signals
 from .run import Run, read_manifest, run_settings
-from .settings import from_json
+from .settings import from_json, to_json
 
 
 def main(argv: Sequence[str]) -> int:
@@ -226,7 +227,16 @@ def _status(parsed: argparse.Namespace) -> int:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    findings = check.everything(from_json(arguments.given_settings(parsed)))
+    if parsed.part is not None:
+        return _child("check", 0, lambda: preflight.run_part(parsed.job))
+    stop = threading.Event()
+    stop_on_signals(stop)
+    root = parsed.out.expanduser().resolve() if parsed.out else None
+    given = arguments.given_settings(parsed)
+    if root is not None and (root / "run.json").exists():
+        given = {**to_json(run_settings(read_manifest(root))), **given}
+    settings = from_json(given)
+    findings = [*check.everything(settings), *preflight.findings(settings, root, stop)]
     if parsed.json:
         print(json.dumps([vars(f) for f in findings], indent=1))
     else:

@@ -85,7 +85,7 @@ class Console:
             return
         width = shutil.get_terminal_size((80, 24)).columns
         if share is None:
-            text = f"{self._label}: {self._phase} …"
+            text = f"{self._label}: {self._phase} …" if self._label else f"{self._phase} …"
         else:
             filled = int(share * 24)
             text = f"{self._label} [{'█' * filled}{'·' * (24 - filled)}] {share:4.0%} {detail}"

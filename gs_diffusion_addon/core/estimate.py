@@ -47,9 +47,17 @@ def estimate(settings: Settings, known: Mapping[str, float] | None = None) -> Es
             stages[name] *= factor
     looped = sum(s for name, s in stages.items() if name not in ("turntable", "import"))
     total = stages["turntable"] + settings.iterations * looped + stages["import"]
-    size = frames * share * (GUIDE_BYTES + FRAME_BYTES + settings.iterations * LATER_FRAME_BYTES)
-    size += settings.iterations * settings.max_splats * 2 * 4 * (17 + 3 * _rest(settings))
-    return Estimate(total, stages, int(size))
+    return Estimate(total, stages, folder_bytes(settings, True, settings.iterations))
+
+
+def folder_bytes(settings: Settings, turntable: bool, iterations: int) -> int:
+    """What a ``turntable`` and so many ``iterations`` take on disk; raises InputError."""
+    frames = sum(ring.count for ring in all_rings(settings))
+    width, height = parse_size(settings.size)
+    each = frames * width * height / _PIXELS
+    size = each * ((GUIDE_BYTES + FRAME_BYTES) * turntable + iterations * LATER_FRAME_BYTES)
+    size += iterations * settings.max_splats * 2 * 4 * (17 + 3 * _rest(settings))
+    return int(size)
 
 
 def _rest(settings: Settings) -> int:
@@ -102,6 +110,10 @@ def sentence(found: Estimate) -> str:
         time = f"about {minutes:.0f} minute{'s' if minutes >= 1.5 else ''}"
     else:
         time = f"about {minutes / 60:.1f} hours"
-    megabytes = found.bytes / 1e6
-    disk = f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{max(1, megabytes):.0f} MB"
-    return f"{time}, {disk} on disk"
+    return f"{time}, {size_of(found.bytes)} on disk"
+
+
+def size_of(count: float) -> str:
+    """Bytes in words: ``140 MB``, ``1.2 GB``."""
+    megabytes = count / 1e6
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{max(1, megabytes):.0f} MB"

@@ -1,4 +1,4 @@
-"""A run's beginning and what can be told of it: its folder, what it needs, its stages' states."""
+"""A run's folder: its beginning, what ``auto`` stands for in it, its stages' states."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from . import loop, stages, upstream
-from .errors import InputError, MissingError
-from .interpreters import blender_program, worker_python
+from .errors import InputError
 from .made import Made
 from .run import PANEL_LOG, SCENE_COPY, TEMPORARY, Run, read_manifest, run_settings
 from .settings import Settings
-from .styles import find_style
 
 
 def prepare_folder(root: Path) -> None:
@@ -62,33 +60,6 @@ def forget_empty_run(root: Path) -> None:
     for folder in (root / "train_main", root / "guides", root / "logs", root):
         with suppress(OSError):
             folder.rmdir()
-
-
-def require_startable(settings: Settings) -> None:
-    """One existing source, a style that there is, and the interpreters; raises InputError or
-    MissingError.
-    """
-    if settings.main_folder:
-        if settings.blend or settings.model:
-            raise InputError("Give either --main-folder or a Blender scene, not both.")
-        upstream.find(Path(settings.main_folder), settings.main_frames)
-        worker_python(settings)
-        return
-    if bool(settings.blend) == bool(settings.model):
-        raise InputError("Name the model with either --blend FILE.blend or --model FILE.")
-    path = Path(settings.blend or settings.model)
-    if not path.is_file():
-        raise InputError(f"The model file {path} does not exist.")
-    if settings.stylizer in ("auto", "preview"):
-        find_style(settings.style)
-    blender_program(settings)
-    worker_python(settings)
-    if settings.stylizer == "diffusers_local":
-        from . import check
-
-        if not (found := check.diffusers(settings)).ok:
-            todo = found.todo.partition("; to use it, ")[2] or found.todo
-            raise MissingError(f"The stylizer diffusers_local needs a package: {todo}")
 
 
 def resolve(settings: Settings, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:

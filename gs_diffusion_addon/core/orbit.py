@@ -16,6 +16,9 @@ from .errors import InputError
 from .settings import Settings, all_rings
 from .values import Ring, parse_frames
 
+CELL_GRAIN = 8  # px; a collage's cells are multiples of it
+SMALLEST_CELL = 64  # px; a keyframe shown smaller than this has nothing left to restyle
+
 
 @dataclass(frozen=True, eq=False)
 class View:
@@ -123,6 +126,20 @@ def used_keys(settings: Settings, planned: Sequence[int] | None = None) -> list[
     if not used:
         raise InputError("--reject-keys leaves no keyframe; reject fewer.")
     return used
+
+
+def cell_room(longest: int, sides: int, page_size: int) -> int:
+    """Pixels, a multiple of 8, that a keyframe's longest side has on a page of ``sides`` x
+    ``sides`` that is ``page_size`` pixels long. Raises InputError for too few to show the frame,
+    whose own longest side is ``longest``.
+    """
+    room = page_size // sides // CELL_GRAIN * CELL_GRAIN
+    if room < min(SMALLEST_CELL, longest):
+        raise InputError(
+            f"--page-size {page_size} leaves {page_size // sides} pixels for each of "
+            f"{sides}x{sides} keyframes; raise it to {SMALLEST_CELL * sides} or lower --sides."
+        )
+    return room
 
 
 def split_pages(frames: Sequence[int], sides: int) -> list[list[int]]:

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import borrow, loop, stages
+from . import borrow, loop, preflight, stages
 from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
 from .events import Event, encode, make_event
-from .folder import forget_empty_run, prepare_folder, require_startable, resolve
+from .folder import forget_empty_run, prepare_folder, resolve
 from .interpreters import blender_command, versions_of, worker_command, worker_python
 from .job_object import hold_descendants
 from .made import Made
@@ -73,7 +73,7 @@ class Supervisor:
         """
         fresh = not (self.root / "run.json").exists()
         if fresh:
-            require_startable(from_json(dict(changes)))
+            preflight.require_startable(from_json(dict(changes)))
         prepare_folder(self.root)
         ours = False
         try:
@@ -114,7 +114,8 @@ class Supervisor:
     # -------------------------------------------------------------------------
 
     def _open(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        if not (self.root / "run.json").exists():
+        fresh = not (self.root / "run.json").exists()
+        if fresh:
             manifest = new_manifest(from_json(dict(changes)), version())
         else:
             manifest = read_manifest(self.root)
@@ -123,7 +124,8 @@ class Supervisor:
         manifest["resolved"] = {**resolve(settings, manifest["resolved"]), **manifest["resolved"]}
         python = worker_python(settings)
         manifest["versions"].update(gs_diffusion=version(), worker=versions_of(python))
-        self._save(manifest)
+        if fresh:  # an older run keeps its settings until the new ones are found to be usable
+            self._save(manifest)
         return manifest
 
     def _change(self, manifest: dict[str, Any], changes: Mapping[str, Any]) -> None:
@@ -163,6 +165,8 @@ class Supervisor:
         if loose := hold_descendants():
             self._say(make_event("warning", message=loose))
         try:
+            self._preflight(manifest, settings, todo)
+            self._save(manifest)
             ended = 0
             for name, iteration in todo:
                 if ended and name != "import" and iteration > ended:
@@ -180,6 +184,21 @@ class Supervisor:
         finally:
             remove_temporaries(self.root)
         self._say(make_event("run_finished", out=str(self.root)))
+
+    def _preflight(
+        self, manifest: dict[str, Any], settings: Settings, todo: Sequence[tuple[str, int]]
+    ) -> None:
+        """Raise what a stage of ``todo`` would fail of later, before the first of them begins."""
+        waiting = preflight.pending(self.root, manifest["stages"], settings, todo)
+
+        def warn(message: str) -> None:
+            self._say(make_event("warning", message=message))
+
+        steps = preflight.steps_of(settings, waiting)
+        log = Run(self.root).logs / "check.log"
+        for problem in preflight.problems(steps, log, self._say, self.stop):
+            raise problem.error
+        preflight.require_space(self.root, settings, waiting, warn)
 
     def _stage(
         self, manifest: dict[str, Any], settings: Settings, name: str, iteration: int

@@ -107,6 +107,12 @@ class Clip:
         return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
 
 
+def check(settings: Settings) -> None:
+    """Raise InputError for a model, if one is named, that cannot be used."""
+    if settings.clip_model:
+        Clip(Path(settings.clip_model), 1)
+
+
 def similarity(
     run: Run, settings: Settings, circle: Sequence[Frame], threads: int
 ) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_a_whole_stage(tmp_path: Path) -> None:
         settings = settings_for(server, checkpoint="tiny-random", negative_prompt="blurry")
         run = make_turntable(tmp_path, settings)
         emit = Recorder()
-        assert a1111.check(settings) is None
+        a1111.check(settings)
         run_stage(run, settings, emit)
         assert [j["seed"] for j in server.jobs] == [3, 3]
         assert all(j["width"] % 8 == j["height"] % 8 == 0 for j in server.jobs)
@@ -130,11 +130,9 @@ def test_bad_settings_are_found_before_anything_is_sent(tmp_path: Path) -> None:
             settings = settings_for(server, **changes)
             with pytest.raises(InputError, match=words):
                 run_stage(run, settings, Recorder())
-        assert "--sampler" in (a1111.check(settings_for(server, sampler="Nope")) or "")
         assert not server.jobs
     with pytest.raises(MissingError, match="No server is running"):
         run_stage(run, settings, Recorder())
-    assert "No server" in (a1111.check(settings) or "")
 
 
 def test_progress_moves_while_the_server_works(tmp_path: Path) -> None:
@@ -188,7 +186,7 @@ def test_sigterm_stops_the_servers_job_quickly(tmp_path: Path) -> None:
 
 
 def test_every_gsd_error_has_a_sentence() -> None:
-    """The check never raises, whatever --server says."""
     for server in ("", "ftp://x", "http://127.0.0.1:9", "a b"):
-        assert str(a1111.check(small(server=server))).endswith(".")
+        with pytest.raises(GsdError, match=r"\.$"):
+            a1111.check(small(server=server))
     assert issubclass(MissingError, GsdError)

@@ -195,7 +195,7 @@ def test_a_torn_event_line_spoils_nothing_after_it(tmp_path):
 
 
 def test_a_second_start_of_a_new_run_deletes_nothing_of_the_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "require_startable", lambda settings: None)  # wants a Blender
+    monkeypatch.setattr(pipeline.preflight, "require_startable", lambda settings: None)
     model = tmp_path / "model.obj"
     model.write_text("v 0 0 0\n")
     root = tmp_path / "run"

@@ -16,14 +16,13 @@ import requests
 from gs_diffusion_addon.core import (
     a1111,
     a1111_flavours,
-    check,
     commands,
     environment,
     errors,
-    folder,
     graphdeco,
     interpreters,
     pipeline,
+    preflight,
     programs,
     reroll,
     run,
@@ -196,22 +195,9 @@ def _(tmp_path, monkeypatch):
     interpreters.worker_python(Settings())
 
 
-@says("The stylizer diffusers_local needs a package: install it with")
-def _(tmp_path, monkeypatch):
-    for name in ("blender_program", "worker_python"):
-        monkeypatch.setattr(folder, name, lambda settings: sys.executable)
-    monkeypatch.setattr(interpreters, "versions_of", lambda python: {})
-    monkeypatch.setattr(interpreters, "worker_python", lambda settings: sys.executable)
-    assert not check.diffusers(Settings()).ok
-    (tmp_path / "m.blend").touch()
-    folder.require_startable(
-        Settings(blend=str(tmp_path / "m.blend"), stylizer="diffusers_local", checkpoint="a/b")
-    )
-
-
 @says("Give either --main-folder or a Blender scene")
 def _(tmp_path, monkeypatch):
-    folder.require_startable(Settings(main_folder="x", blend="y"))
+    preflight.require_startable(Settings(main_folder="x", blend="y"))
 
 
 @says("is a script; name the environment's python.exe")

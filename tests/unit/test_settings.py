@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from gs_diffusion_addon.core import arguments, settings, stages
 from gs_diffusion_addon.core.errors import InputError
-from gs_diffusion_addon.core.folder import require_startable
 from gs_diffusion_addon.core.settings import Ring, Settings
 
 
@@ -103,10 +102,3 @@ def test_a_mistyped_option_is_answered_with_the_one_that_was_meant():
         arguments.parse(["run", "--out", "x", "--strenght", "0.5"])
     with pytest.raises(InputError, match="no option --zzz: see 'gsd status --help'"):
         arguments.parse(["status", "--out", "x", "--zzz"])
-
-
-def test_a_wrong_style_is_told_before_anything_is_rendered(tmp_path):
-    model = tmp_path / "a.obj"
-    model.touch()
-    with pytest.raises(InputError, match="no style 'bronce': --style can be bronze"):
-        require_startable(Settings(model=str(model), style="bronce"))

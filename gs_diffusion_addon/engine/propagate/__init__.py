@@ -3,8 +3,9 @@
 A propagator is one file of this folder and one line in :data:`BACKENDS`. It has a function
 ``prepare(run, settings, frames, emit) -> Painter``, which does whatever is done once (load the
 keys, solve for gains, run and wait for another program), and the :class:`Painter` it returns then
-paints one frame at a time. What all propagators need afterwards is done here: holes and the
-anti-aliased fringe filled, the turntable's alpha put on, files written, coverage counted.
+paints one frame at a time. One that needs something installed has ``check(settings)``, too, which
+raises GsdError for what is missing. What all propagators need afterwards is done here: holes and
+the anti-aliased fringe filled, the turntable's alpha put on, files written, coverage counted.
 
 From the second iteration on the sources are renders of the last splat. Alpha and geometry stay the
 turntable's but where the splat has left the model (:mod:`..drift`).
@@ -87,6 +88,13 @@ def backend(name: str) -> Backend:
         raise InputError(f"There is no propagator {name!r}; choose one of {', '.join(BACKENDS)}.")
     module: Any = importlib.import_module(BACKENDS[name], __name__)
     return module  # type: ignore[no-any-return]
+
+
+def check(settings: Settings) -> None:
+    """Raise GsdError for what the stage would fail of, as far as that is known before it starts."""
+    module: Any = backend(settings.propagator)
+    if hasattr(module, "check"):
+        module.check(settings)
 
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:

@@ -94,6 +94,11 @@ def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -
     return paint
 
 
+def check(settings: Settings) -> None:
+    """Raise MissingError where the command is not there."""
+    find_program(settings)
+
+
 def find_program(settings: Settings) -> Path:
     """The command of ``--ebsynth``, or the one on the PATH; raises MissingError."""
     found = shutil.which(settings.ebsynth or "ebsynth")

@@ -1,7 +1,7 @@
 """The stylize stage: keyframes → collage pages → a stylizer → restyled keyframes.
 
 Stylizers are modules of this package with ``ENLARGE`` (whether small frames are scaled up to their
-cells), ``check(settings)`` (what is missing, in a sentence, or None) and ``start(settings,
+cells), ``check(settings)`` (raises GsdError for what it would fail of) and ``start(settings,
 emit)`` (a :class:`~.backend.Stylizer`).
 
 Sources are transparent; they are laid on one plain *backdrop* for the whole iteration, halfway
@@ -41,6 +41,11 @@ def module_of(name: str) -> ModuleType:
     if name not in STYLIZERS:
         raise InputError(f"There is no stylizer {name!r}; there are {', '.join(STYLIZERS)}.")
     return importlib.import_module(f".{name}", __package__)
+
+
+def check(settings: Settings) -> None:
+    """Raise GsdError for what the stage would fail of, as far as that is known before it starts."""
+    module_of(settings.stylizer).check(settings)
 
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:

@@ -4,40 +4,46 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ...core.a1111 import Client, addresses
-from ...core.a1111_control import parse_control, resolve_model, unit_body
+from ...core.a1111_control import Unit, parse_control, resolve_model, unit_body
 from ...core.a1111_flavours import SDNEXT, Flavour
 from ...core.a1111_lists import ControlLists
-from ...core.a1111_names import check_loras, lora_names, resolve_checkpoint, same_model
+from ...core.a1111_names import (
+    check_loras,
+    lora_names,
+    resolve_checkpoint,
+    resolve_vae,
+    same_model,
+)
 from ...core.a1111_wire import Answer, Job, Pulse
 from ...core.errors import GsdError, InputError, MissingError, StageError
 from ...core.events import Emit
 from ...core.settings import Settings
 from ..images import Bytes, decode_rgb, encode_png
 from .backend import NO_HINTS, Hints, Report, Styled, Stylizer
+from .collage import largest_side
 from .pool import stoppable
 
 ENLARGE = True
 BLACK_LEVEL = 8  # of 255: what a server sends in place of NaNs and of censored pictures
 RETURN_SECONDS = 120.0  # how long a lone server that went away is waited for
 
+_T = TypeVar("_T")
 
-def check(settings: Settings) -> str | None:
-    """What keeps the servers from restyling with these settings, in a sentence, or None."""
-    problems = []
-    for address in addresses(settings.server):
-        try:
-            client = _client(settings, address)
-            client.loaded_model()
-            _resolve(client, settings)
-            return None  # one is enough: start_all goes on without the others
-        except GsdError as error:
-            problems.append(str(error))
-    return problems[0]
+
+def check(settings: Settings) -> None:
+    """Raise GsdError for what keeps the servers from restyling with these settings.
+
+    They are asked for their lists; nothing is loaded and nothing is drawn.
+    """
+    found = _on_each(settings, lambda c: (c.address, _resolve(c, settings).model), lambda _: None)
+    _agree(found)
 
 
 def start(settings: Settings, emit: Emit) -> Stylizer:
@@ -62,35 +68,45 @@ def start_all(settings: Settings, emit: Emit) -> list[Stylizer]:
 
     if not settings.prompt.strip():
         warn("The prompt is empty, so the diffusion model is free to draw anything.")
-    found: dict[str, _Server | GsdError] = {}
+    servers = _on_each(settings, lambda client: _begin(client, settings, emit, warn), warn)
+    _agree([(server.client.address, server.model) for server in servers])
+    if len(servers) == 1:
+        servers[0].client.patience = RETURN_SECONDS
+    return list(servers)
 
-    def begin(address: str) -> None:
+
+def _on_each(
+    settings: Settings, work: Callable[[Client], _T], warn: Callable[[str], None]
+) -> list[_T]:
+    """What ``work`` gives of each server, on all at once; a missing one is left out if there is
+    another. Raises the first other error.
+    """
+    found: dict[str, _T | GsdError] = {}
+
+    def one(address: str) -> None:
         try:
-            found[address] = _begin(_client(settings, address), settings, emit, warn)
+            found[address] = work(_client(settings, address))
         except GsdError as error:
             found[address] = error
 
     wanted = addresses(settings.server)
-    threads = [threading.Thread(target=begin, args=(a,), daemon=True) for a in wanted]
+    threads = [threading.Thread(target=one, args=(a,), daemon=True) for a in wanted]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    servers: list[_Server] = []
+    made: list[_T] = []
     for address in wanted:
         outcome = found[address]
-        if isinstance(outcome, _Server):
-            servers.append(outcome)
+        if not isinstance(outcome, GsdError):
+            made.append(outcome)
         elif isinstance(outcome, MissingError) and len(wanted) > 1:
             warn(f"{outcome} The other servers do its work.")
         else:
             raise outcome
-    if not servers:
+    if not made:
         raise next(o for o in found.values() if isinstance(o, GsdError))
-    _agree(servers)
-    if len(servers) == 1:
-        servers[0].client.patience = RETURN_SECONDS
-    return list(servers)
+    return made
 
 
 def _client(settings: Settings, address: str) -> Client:
@@ -106,9 +122,12 @@ class _Names:
     scheduler: str | None
     controls: ControlLists | None
     refiner: str
+    model: str
+    units: Mapping[Unit, str]
 
 
 def _resolve(client: Client, settings: Settings) -> _Names:
+    """Look every name up in the server's lists; nothing is changed there. Raises GsdError."""
     flavour = client.flavour()
     prompts = settings.prompt + settings.negative_prompt
     needs = {
@@ -131,17 +150,38 @@ def _resolve(client: Client, settings: Settings) -> _Names:
             f"A {flavour.name} server takes {flavour.most_steps} steps at most; lower "
             "--diffusion-steps."
         )
+    if flavour.longest and not settings.main_folder:
+        _require_fit(largest_side(settings, ENLARGE), flavour)
     sampler, scheduler = client.resolve_sampler(settings.sampler, settings.scheduler)
+    model = client.loaded_model()
+    if settings.checkpoint:
+        model = resolve_checkpoint(settings.checkpoint, client.models())[0]
+    if settings.vae:
+        resolve_vae(settings.vae, client.vaes() or [])
     if needs["<lora:…>"]:
         check_loras(prompts, client.loras() or [])
-    controls = client.control_lists() if needs["--control"] else None
-    if controls and len(parse_control(settings.control)) > controls.units:
+    wanted = parse_control(settings.control)
+    controls = client.control_lists() if wanted else None
+    if controls and len(wanted) > controls.units:
         raise InputError(
             f"The server at {client.address} heeds {controls.units} ControlNet units and drops "
             "further ones: raise their number in its ControlNet settings, or shorten --control."
         )
+    units = {}
+    if controls:
+        units = {u: resolve_model(u, controls.models, model, controls.defaults) for u in wanted}
     refiner = resolve_checkpoint(settings.refiner, client.models())[0] if settings.refiner else ""
-    return _Names(flavour, sampler, scheduler, controls, refiner)
+    if refiner and same_model(refiner, model):
+        raise InputError(f"The refiner {settings.refiner!r} is the diffusion model itself.")
+    return _Names(flavour, sampler, scheduler, controls, refiner, model, units)
+
+
+def _require_fit(side: int, flavour: Flavour) -> None:
+    if flavour.longest and side > flavour.longest:
+        raise InputError(
+            f"A {flavour.name} server takes pictures of {flavour.longest} pixels at most; "
+            f"lower --page-size to {flavour.longest}."
+        )
 
 
 def _begin(client: Client, settings: Settings, emit: Emit, warn) -> _Server:
@@ -149,37 +189,29 @@ def _begin(client: Client, settings: Settings, emit: Emit, warn) -> _Server:
     emit("phase", message=f"Preparing the diffusion model at {client.address}")
     model = client.use_model(settings.checkpoint)
     client.use_vae(settings.vae)
-    if names.refiner and same_model(names.refiner, model):
-        raise InputError(f"The refiner {settings.refiner!r} is the diffusion model itself.")
-    models = {}
-    if names.controls:
-        for unit in parse_control(settings.control):
-            lists = names.controls
-            models[unit] = resolve_model(unit, lists.models, model, lists.defaults)
     emit("phase", message=f"Restyling with {model} at {client.address}")
-    return _Server(client, settings, names, model, models, warn)
+    return _Server(client, settings, names, model, warn)
 
 
-def _agree(servers: list[_Server]) -> None:
-    first = servers[0]
-    for other in servers[1:]:
-        if not same_model(first.model, other.model):
+def _agree(servers: Sequence[tuple[str, str]]) -> None:
+    """Raise InputError if not all servers, as (address, model), have the same model."""
+    address, model = servers[0]
+    for other, others in servers[1:]:
+        if not same_model(model, others):
             raise InputError(
-                f"The servers have different models loaded ({first.model} at "
-                f"{first.client.address}, {other.model} at {other.client.address}), so their pages "
-                "would not fit together: name one with --checkpoint."
+                f"The servers have different models loaded ({model} at {address}, {others} at "
+                f"{other}), so their pages would not fit together: name one with --checkpoint."
             )
 
 
 class _Server:
     """One server with all names resolved, as a stylizer."""
 
-    def __init__(self, client, settings, names, model, models, warn) -> None:
+    def __init__(self, client, settings, names, model, warn) -> None:
         self.client: Client = client
         self.settings: Settings = settings
         self.names: _Names = names
         self.model: str = model
-        self.models = models
         self.warn = warn
 
     def __call__(
@@ -207,16 +239,12 @@ class _Server:
         """The request for ``page``, padded to the sizes that the server can do."""
         s, flavour = self.settings, self.names.flavour
         sent = padded(page, flavour.grain)
-        if flavour.longest and max(sent.shape[:2]) > flavour.longest:
-            raise InputError(
-                f"A {flavour.name} server takes pictures of {flavour.longest} pixels at most; "
-                f"lower --page-size to {flavour.longest}."
-            )
+        _require_fit(max(sent.shape[:2]), flavour)
         style = self.names.controls.style if self.names.controls else flavour
         units = tuple(
             unit_body(
                 unit,
-                self.models[unit],
+                self.names.units[unit],
                 encode_png(padded(picture, flavour.grain)),
                 style.capital_none,
             )

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...core.errors import InputError
-from ...core.orbit import split_pages
+from ...core.orbit import CELL_GRAIN, cell_room, plan_keys, split_pages
+from ...core.settings import Settings
+from ...core.values import parse_size
 from ..images import Bytes, resized, to_bytes
-
-GRAIN = 8
-SMALLEST = 64  # px; a keyframe shown smaller than this has nothing left to restyle
 
 
 @dataclass(frozen=True)
@@ -68,19 +66,22 @@ def plan_layout(width: int, height: int, sides: int, page_size: int, enlarge: bo
     would cost time and sharpness, so their frames stay at their own size. Raises InputError for
     cells too small to show a frame.
     """
-    room = page_size // sides // GRAIN * GRAIN
     longest = max(width, height)
-    if room < min(SMALLEST, longest):
-        raise InputError(
-            f"--page-size {page_size} leaves {page_size // sides} pixels for each of "
-            f"{sides}x{sides} keyframes; raise it to {SMALLEST * sides} or lower --sides."
-        )
-    scale = room / longest
+    scale = cell_room(longest, sides, page_size) / longest
     if not enlarge:
         scale = min(scale, 1.0)
     inner = [max(1, round(side * scale)) for side in (width, height)]
-    cell = [math.ceil(side / GRAIN) * GRAIN for side in inner]
+    cell = [math.ceil(side / CELL_GRAIN) * CELL_GRAIN for side in inner]
     return Layout(width, height, inner[0], inner[1], cell[0], cell[1])
+
+
+def largest_side(settings: Settings, enlarge: bool) -> int:
+    """Pixels of the longest side of any page of a run; raises InputError."""
+    layout = plan_layout(*parse_size(settings.size), settings.sides, settings.page_size, enlarge)
+    if settings.sequential:
+        return max(layout.cell_width, layout.cell_height)
+    pages = plan_pages(plan_keys(settings), settings.sides)
+    return max(max(page.size(layout)) for page in pages)
 
 
 def plan_pages(frames: Sequence[int], sides: int) -> list[Page]:

@@ -38,13 +38,9 @@ PICKLES = (".ckpt", ".pt", ".pth", ".bin")
 BLACK_LEVEL = 8  # of 255: what comes out of NaNs, and of a safety checker
 
 
-def check(settings: Settings) -> str | None:
-    """What keeps diffusers from restyling with these settings, in a sentence, or None."""
-    try:
-        _require(settings)
-    except (InputError, MissingError) as error:
-        return str(error)
-    return None
+def check(settings: Settings) -> None:
+    """Raise GsdError for what keeps diffusers from restyling with these settings."""
+    _require(settings)
 
 
 def start(settings: Settings, emit: Emit) -> Stylizer:

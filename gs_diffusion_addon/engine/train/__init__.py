@@ -1,7 +1,8 @@
 """Stage ``train``: the data set of an iteration -> a splat model.
 
 Each trainer is a file of this folder with ``train(run, settings, emit) -> Splats`` (in Blender's
-world) and a line in :data:`TRAINERS`.
+world) and a line in :data:`TRAINERS`. One that needs something installed has ``check(settings)``,
+too, which raises GsdError for what is missing.
 """
 
 from __future__ import annotations
@@ -41,6 +42,13 @@ def trainer(name: str) -> Trainer:
     # Imported here: each brings its own heavy packages, and only the chosen one is needed.
     module: Any = importlib.import_module("." + name.replace("auto", "builtin"), __package__)
     return module  # type: ignore[no-any-return]
+
+
+def check(settings: Settings) -> None:
+    """Raise GsdError for what the stage would fail of, as far as that is known before it starts."""
+    module: Any = trainer(settings.trainer)
+    if hasattr(module, "check"):
+        module.check(settings)
 
 
 def result_path(run: Run, settings: Settings) -> Path:

@@ -9,6 +9,11 @@ from ...core.settings import Settings
 from . import command_line
 
 
+def check(settings: Settings) -> None:
+    """Raise MissingError where the program is missing or too old."""
+    command_line.check(command_line.BRUSH, settings)
+
+
 def train(run: Run, settings: Settings, emit: Emit) -> Splats:
     """Train with Brush; see :func:`.command_line.train`."""
     return command_line.train(command_line.BRUSH, run, settings, emit)

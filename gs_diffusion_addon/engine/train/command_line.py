@@ -53,6 +53,11 @@ def _options_of(program: Program, path: str) -> frozenset[str]:
     return options
 
 
+def check(program: Program, settings: Settings) -> None:
+    """Raise MissingError where the program is missing or lacks an option."""
+    _options_of(program, trainer_program(settings, program.name))
+
+
 def command(program: Program, settings: Settings, data: Path, out: Path) -> list[str]:
     """The whole command line; raises MissingError."""
     path = trainer_program(settings, program.name)

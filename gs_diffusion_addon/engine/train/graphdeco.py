@@ -28,6 +28,13 @@ NAME = "graphdeco"
 _ATTEMPTS = 3
 
 
+def check(settings: Settings) -> None:
+    """Raise MissingError for what the checkout lacks, StageError for a layout it cannot read."""
+    checkout = checkouts.inspect(settings)
+    if settings.graphdeco_layout == "transforms":
+        _refuse_transforms(_unreadable(checkout))
+
+
 def train(run: Run, settings: Settings, emit: Emit) -> Splats:
     """Train in the user's checkout; returns the model in Blender's world.
 
@@ -61,21 +68,29 @@ def _layout(run: Run, settings: Settings, checkout: Checkout, sets: layouts.Sets
     if settings.graphdeco_layout == "colmap":
         return "colmap"
     square = layouts.is_square(sets.all)
-    reason = None
-    if checkout.breaks_transforms:
-        reason = (
-            f"{checkout.python} has Pillow {checkout.facts.pillow}, with which graphdeco's reader "
-            f"of transforms.json crashes"
-        )
-    elif not square:
+    reason = _unreadable(checkout)
+    if not reason and not square:
         reason = "transforms.json holds one camera_angle_x and no non-square pixels"
     if settings.graphdeco_layout == "transforms":
-        if reason:
-            raise StageError(f"{reason}; use --graphdeco-layout auto or colmap.")
+        _refuse_transforms(reason)
         return "transforms"
     if settings.graphdeco_depths and not layouts.depths_fit(run, sets.train):
         reason = "its depth maps do not resolve a model of this size in transforms scenes"
     return "colmap" if reason else "transforms"
+
+
+def _refuse_transforms(reason: str | None) -> None:
+    if reason:
+        raise StageError(f"{reason}; use --graphdeco-layout auto or colmap.")
+
+
+def _unreadable(checkout: Checkout) -> str | None:
+    if not checkout.breaks_transforms:
+        return None
+    return (
+        f"{checkout.python} has Pillow {checkout.facts.pillow}, with which graphdeco's reader of "
+        f"transforms.json crashes"
+    )
 
 
 def _warn(job: Job) -> None:

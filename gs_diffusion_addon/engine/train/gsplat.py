@@ -19,9 +19,14 @@ def problem() -> str | None:
     return gsplat_backend.problem()
 
 
-def train(run: Run, settings: Settings, emit: Emit) -> Splats:
-    """Train on the GPU; raises MissingError where gsplat cannot draw."""
+def check(settings: Settings) -> None:
+    """Raise MissingError where gsplat cannot draw."""
     reason = problem()
     if reason:
         raise MissingError(f"{reason} Use --trainer builtin, which needs no GPU.")
+
+
+def train(run: Run, settings: Settings, emit: Emit) -> Splats:
+    """Train on the GPU; raises MissingError where gsplat cannot draw."""
+    check(settings)
     return train_run(run, settings, emit, gsplat(settings.strategy))
