@@ -1,7 +1,7 @@
 """``try``: one view, or the collage page it lies on, restyled in seconds without starting a run.
 
-Frames of an existing run are used where there are any; missing ones are rendered into a temporary
-folder. The picture shows before and after side by side.
+Frames of an existing run are used where there are any; missing ones are rendered, or taken from the
+main folder, into a temporary one. The picture shows before and after side by side.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import preflight, stages
 from .a1111_control import needs_geometry
 from .errors import InputError, error_for_exit_code
 from .folder import resolve
@@ -20,7 +21,6 @@ from .interpreters import blender_command, worker_command
 from .keyframes import planned
 from .orbit import page_of
 from .pipeline import Sink
-from .preflight import require_startable
 from .process import child_environment, run_child
 from .run import Run, read_json, read_manifest, run_settings, write_json
 from .settings import Settings, all_rings, from_json, to_json
@@ -42,7 +42,6 @@ def run(
     picture is left.
     """
     settings, folder, picture = _target(out, given, view)
-    require_startable(settings)
     count = sum(ring.count for ring in all_rings(settings))
     if not 0 <= view < count:
         raise InputError(f"--view must lie between 0 and {count - 1}, not {view}.")
@@ -68,9 +67,26 @@ def run(
             },
         )
         if not all(path.exists() for path in wanted):
-            _part(blender_command(settings), job, 0, settings, scratch, sink, stop)
+            # Only now: a run that has the frames does not need what they were made from any more.
+            _require(settings, scratch, sink, stop)
+            taken = worker_command if settings.main_folder else blender_command
+            _part(taken(settings), job, 0, settings, scratch, sink, stop)
         _part(worker_command(settings), job, 1, settings, scratch, sink, stop)
     return picture
+
+
+def _require(settings: Settings, scratch: Run, sink: Sink, stop: threading.Event) -> None:
+    """Raise what would keep the view from being made or restyled, before that takes time."""
+    preflight.require_startable(settings)
+    if settings.main_folder and needs_geometry(settings.control):
+        raise InputError(
+            f"--control {settings.control} needs the model's geometry, which a run makes of a main "
+            f"folder's frames: do 'gsd run … --until turntable' and name that run with --out, or "
+            f"try without --control."
+        )
+    steps = preflight.steps_of(settings, [("stylize", 1)])
+    for problem in preflight.problems(steps, scratch.logs / "check.log", sink, stop):
+        raise problem.error
 
 
 def _copy(folder: Run, scratch: Run, paths: Sequence[Path]) -> None:
@@ -83,15 +99,22 @@ def _copy(folder: Run, scratch: Run, paths: Sequence[Path]) -> None:
 
 
 def _target(out: Path, given: Mapping[str, Any], view: int) -> tuple[Settings, Run | None, Path]:
+    known: Mapping[str, Any] = {}
     if (out / "run.json").exists():
-        settings = from_json({**to_json(run_settings(read_manifest(out))), **given})
+        manifest = read_manifest(out)
+        settings = from_json({**to_json(run_settings(manifest)), **given})
+        known = {} if {"main_folder", "main_frames"} & set(given) else manifest["resolved"]
         folder: Run | None = Run(out)
         picture = out / "try" / f"view_{view}.png"
     elif out.suffix.lower() == ".png":
         settings, folder, picture = from_json(dict(given)), None, out
     else:
         raise InputError(f"{out} is neither a run folder nor a .png; name one of them with --out.")
-    return from_json({**to_json(settings), **resolve(settings)}), folder, picture
+    if not (settings.main_folder or settings.blend or settings.model):
+        preflight.require_startable(settings)  # which says what to name
+    settings = from_json({**to_json(settings), **resolve(settings, known)})
+    # What the first iteration would do, where a schedule has a value for each.
+    return stages.stage_settings("stylize", 1, settings), folder, picture
 
 
 def _part(
@@ -118,7 +141,9 @@ def _part(
 
 
 def run_part(job: Path, number: int) -> None:
-    """Do the Blender part (0) or the worker's part (1) of a try in this process."""
+    """Do the part that makes frames (0, in Blender but for a main folder's), or the one that
+    restyles them (1, the worker's), of a try in this process.
+    """
     import importlib
 
     from .events import child_emitter
@@ -127,6 +152,10 @@ def run_part(job: Path, number: int) -> None:
     settings, scratch = from_json(data["settings"]), Run(Path(data["root"]))
     package = __package__.rpartition(".")[0]
     emit = child_emitter("try", 0)
+    if number == 0 and settings.main_folder:
+        upstream = importlib.import_module(f"{package}.engine.upstream")
+        upstream.take_some(scratch, settings, data["frames"], emit)
+        return
     if number == 0:
         importlib.import_module(f"{package}.scene.model_file").open_source(settings)
         turntable = importlib.import_module(f"{package}.scene.turntable")

@@ -221,7 +221,7 @@ class Supervisor:
         record["started"] = round(started, 3)
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)
-        self._say(make_event("stage_started", label=stage.label, **label))
+        self._say(make_event("stage_started", label=stages.label_of(name, settings), **label))
         if not self._borrowed(run, name, key):
             for number in range(len(stages.parts_of(name, settings))):
                 self._part(settings, run, name, number)

@@ -177,6 +177,13 @@ def parts_of(name: str, settings: Settings) -> tuple[Part, ...]:
     return BY_NAME[name].parts
 
 
+def label_of(name: str, settings: Settings) -> str:
+    """What a stage does, in words, while it does it."""
+    if name == "turntable" and settings.main_folder:
+        return "Taking the frames of the main folder"
+    return BY_NAME[name].label
+
+
 def plan(iterations: int, scene: bool = True) -> list[tuple[str, int]]:
     """All (stage, iteration) of a run in order; the turntable's iteration is 0, the import comes
     last, and only if there is a ``scene`` to import into.

@@ -71,16 +71,32 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
 # --- frames ---------------------------------------------------------------------------------------
 
 
-def take_frames(run: Run, source: upstream.Source, settings: Settings, emit: Emit) -> list[Frame]:
-    """Write the frames as RGBA with straight alpha, undistorted and scaled; give their cameras."""
+def take_some(run: Run, settings: Settings, numbers: Sequence[int], emit: Emit) -> None:
+    """Write the frames ``numbers`` alone, as the run's turntable would have them."""
+    source = upstream.find(Path(settings.main_folder), settings.main_frames)
+    take_frames(run, source, settings, emit, numbers)
+
+
+def take_frames(
+    run: Run,
+    source: upstream.Source,
+    settings: Settings,
+    emit: Emit,
+    only: Sequence[int] | None = None,
+) -> list[Frame]:
+    """Write the frames, or ``only`` some, as RGBA with straight alpha, undistorted and scaled;
+    give all cameras.
+    """
     pictures, size = _pictures(source, emit)
     original = upstream.frames_of(source, lambda name: size)
     if not source.lens.straight:
         emit("warning", message="The lens distortion is taken out of the frames.")
     frames = [replace(f, camera=scaled(f.camera, settings.main_size)) for f in original]
-    progress = Progress(emit, len(frames), "frames")
+    numbers = range(len(frames)) if only is None else only
+    progress = Progress(emit, len(numbers), "frames")
     seen_through = 0
-    for k, (old, new) in enumerate(zip(original, frames, strict=True)):
+    for k in numbers:
+        old, new = original[k], frames[k]
         path = run.frame(new.frame)
         if not path.is_file():
             rgba = pictures(k)

@@ -83,7 +83,7 @@ def turntable_video(run: Run, settings: Settings, emit: Emit) -> None:
     video = run.at(0).video
     if video.exists():
         return
-    emit("phase", message="Writing the turntable's video")
+    emit("phase", message="Writing the frames' video")
     write_video(video, [run.frame(k) for k in range(settings.views)])
     emit("frame_done", path=video.relative_to(run.root).as_posix())
 

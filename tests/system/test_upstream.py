@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
-from .program import events, gsd
+from .program import events, gsd, png_facts
 
 NO_BLENDER = {"GSD_BLENDER": "/nowhere/blender"}
 SMALL = [
@@ -45,6 +45,31 @@ def test_the_originals_folder_and_options_go_through_without_blender(finished, t
     assert metrics["silhouette_iou"] > 0.8
     again = gsd("run", "--out", root, env=NO_BLENDER)
     assert again.code == 0 and again.err.count("already done") == 7
+    assert "Taking the frames of the main folder" in done.err
+    assert "turntable" not in done.err + again.err.replace("Stage turntable is already done", "")
+    # What the frames were taken from is not needed any more, for a try as little as for the run.
+    shutil.rmtree(folder)
+    tried = gsd("try", "--out", root, "--view", "2", "--style", "5", env=NO_BLENDER)
+    assert tried.code == 0, tried.err
+    assert png_facts(root / "try" / "view_2.png")[:2] == (96, 48)
+
+
+def test_a_view_of_a_main_folder_is_tried_without_a_run_and_without_blender(finished, tmp_path):
+    folder, picture = tmp_path / "main", tmp_path / "try.png"
+    upstream_folder(finished, folder)
+    done = gsd("try", "--main-folder", folder, "--view", "3", "--out", picture, *SMALL[:8],
+               env=NO_BLENDER)  # fmt: skip
+    assert done.code == 0, done.err
+    assert png_facts(picture)[:2] == (128, 64)
+    (tmp_path / "empty").mkdir()
+    for options, words in (
+        (["--main-folder", tmp_path / "empty"], "holds no cameras"),
+        (["--main-folder", folder, "--control", "depth"], "needs the model's geometry"),
+        ([], "Name the model"),
+    ):
+        done = gsd("try", *options, "--out", tmp_path / "no.png", *SMALL[:4], env=NO_BLENDER)
+        assert done.code == 2 and len(done.err.splitlines()) == 1 and words in done.err
+    assert not (tmp_path / "no.png").exists()
 
 
 def test_missing_pictures_are_refused_in_a_sentence(finished, tmp_path):
