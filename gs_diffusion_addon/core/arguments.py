@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,10 +30,19 @@ GROUPS = {
     "machine": "machine",
 }
 
+METAVARS = {str: "TEXT", int: "N", float: "X"}
+
 PROGRAMS = ("worker_python", "blender", "graphdeco_python", "brush", "opensplat")
 """Settings that may name a program on the PATH instead of a file."""
 
 DESCRIPTION = "Restyle a 3D model with diffusion and get a 3D Gaussian splat of it back."
+
+START = (
+    " Name a model and a folder for the run; everything else has a default, and 'auto' takes the "
+    "best that 'gsd check' finds. The report, the splat and a video lie in the folder at the end."
+)
+
+SOURCE = "(--blend FILE | --model FILE | --main-folder DIR)"
 
 EPILOG = (
     "Exit codes: 0 done, 2 bad input, 3 something is missing, 4 a stage failed, 5 EbSynth was "
@@ -59,7 +68,11 @@ def build() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     run = commands.add_parser(
-        "run", help="make a run, or go on with one", description=DESCRIPTION, epilog=EPILOG
+        "run",
+        help="make a run, or go on with one",
+        usage=f"gsd run {SOURCE} --out DIR\n               [--prompt TEXT] [option ...]",
+        description=DESCRIPTION + START,
+        epilog=EPILOG,
     )
     _out(run)
     run.add_argument(
@@ -87,7 +100,11 @@ def build() -> Parser:
     add_settings(run)
     upstream_options.add_options(run)
 
-    stage = commands.add_parser("stage", help="do one stage of a run")
+    stage = commands.add_parser(
+        "stage",
+        help="do one stage of a run",
+        usage="gsd stage NAME --out DIR [--iteration K] [option ...]",
+    )
     stage.add_argument("name", choices=stages.NAMES, help="the stage")
     _out(stage)
     stage.add_argument("--iteration", type=int, default=1, help="the iteration (default: 1)")
@@ -96,7 +113,9 @@ def build() -> Parser:
     add_settings(stage)
 
     attempt = commands.add_parser(
-        "try", help="restyle one view in seconds, before and after beside it"
+        "try",
+        help="restyle one view in seconds, before and after beside it",
+        usage=f"gsd try (--out RUN | {SOURCE} --out FILE.png) [--view K] [option ...]",
     )
     attempt.add_argument("--view", type=int, default=0, help="frame of the turntable (default: 0)")
     attempt.add_argument(
@@ -134,6 +153,7 @@ def build() -> Parser:
     check = commands.add_parser(
         "check",
         help="what is installed and reachable, and what to do about it",
+        usage="gsd check [--json] [option of gsd run ...]",
         description="Says what is installed and reachable and, given the options of 'gsd run', "
         "whether that run could do all its stages. Nothing is rendered.",
     )
@@ -202,7 +222,7 @@ def _option(name: str) -> dict[str, Any]:
     k, default = knob(name), getattr(Settings(), name)
     notes = [f"default: {default}"] if default != "" else []
     if k.low is not None and k.high is not None:
-        notes.insert(0, f"{k.low:g} to {k.high:g}{' ' + k.unit if k.unit else ''}")
+        notes.insert(0, f"{k.low:.10g} to {k.high:.10g}{' ' + k.unit if k.unit else ''}")
     text = k.help + (f" ({'; '.join(notes)})" if notes else "")
     option: dict[str, Any] = {
         "dest": name,
@@ -213,7 +233,7 @@ def _option(name: str) -> dict[str, Any]:
         option["action"] = argparse.BooleanOptionalAction
         return option
     option["type"] = kind(name)
-    option["metavar"] = name.upper()
+    option["metavar"] = "PATH" if k.path else METAVARS[kind(name)]
     if k.choices:
         option["choices"] = k.choices
         option["metavar"] = "{" + ",".join(k.choices) + "}"
@@ -224,10 +244,17 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings named on the command line, with paths made absolute (children work
     elsewhere).
     """
-    out = {n: getattr(arguments, n) for n in names() if hasattr(arguments, n)}
-    out = {**expand(out.get("preset", "")), **out}
-    for name in out:
-        is_file = name == "style" and Path(out[name]).suffix and Path(out[name]).is_file()
-        if out[name] and (knob(name).path or is_file) and name not in PROGRAMS:
-            out[name] = str(Path(out[name]).expanduser().resolve())
+    given = {n: getattr(arguments, n) for n in names() if hasattr(arguments, n)}
+    return complete(given, Path())
+
+
+def complete(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Settings as given, with presets expanded and paths made absolute, which count from
+    ``folder``. Raises InputError for a preset that there is not.
+    """
+    out = {**expand(str(given.get("preset", ""))), **given}
+    for name, value in out.items():
+        is_file = name == "style" and Path(str(value)).suffix and (folder / value).is_file()
+        if value and (knob(name).path or is_file) and name not in PROGRAMS:
+            out[name] = str((folder / Path(value).expanduser()).resolve())
     return out

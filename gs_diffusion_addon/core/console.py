@@ -49,7 +49,7 @@ class Console:
         elif kind == "stage_skipped":
             iteration = f" of iteration {event['iteration']}" if event.get("iteration") else ""
             self._line(f"Stage {event['stage']}{iteration} is already done")
-        elif kind == "loop_ended":
+        elif kind in ("plan", "loop_ended"):
             self._line(str(event["message"]))
         elif kind == "warning":
             self._line(f"Note: {event['message']}")

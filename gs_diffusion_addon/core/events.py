@@ -2,7 +2,7 @@
 user.
 
 An event has ``event`` (its kind) and ``t`` (seconds since 1970), and mostly ``stage`` and
-``iteration``. Kinds: run_started, stage_started, phase, progress, frame_done, warning, error,
+``iteration``. Kinds: run_started, plan, stage_started, phase, progress, frame_done, warning, error,
 stage_finished, stage_skipped, loop_ended, run_finished, interrupted.
 
 Children print events to standard output as ``RS json LF`` (RFC 7464), because Blender and libraries

@@ -199,6 +199,9 @@ class Supervisor:
         for problem in preflight.problems(steps, log, self._say, self.stop):
             raise problem.error
         preflight.require_space(self.root, settings, waiting, warn)
+        if steps and len(todo) > 1:
+            new = not manifest["stages"]
+            self._say(make_event("plan", message=preflight.sentence(manifest, settings, new)))
 
     def _stage(
         self, manifest: dict[str, Any], settings: Settings, name: str, iteration: int

@@ -20,7 +20,8 @@ from . import keyframes, orbit, stages, styles, upstream
 from .a1111_control import parse_control
 from .check import Finding
 from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
-from .estimate import folder_bytes, size_of
+from .estimate import estimate, folder_bytes, size_of
+from .estimate import sentence as costs
 from .events import Event, make_event
 from .folder import resolve
 from .interpreters import blender_program, worker_command, worker_python
@@ -140,6 +141,19 @@ def require_space(
             f"The run may need {size_of(needed)}, and {size_of(free)} are free on the disk of "
             f"{root}. If it fills up, the same command goes on once there is room."
         )
+
+
+def sentence(manifest: Mapping[str, Any], settings: Settings, new: bool) -> str:
+    """What a run is going to work with, and what a ``new`` one will roughly cost."""
+    asked = manifest["settings"]
+    words = [
+        f"{name} {getattr(settings, name)}" + (" (auto)" if asked.get(name) == "auto" else "")
+        for name in CHOSEN.values()
+    ]
+    text = f"This run: {', '.join(words)}"
+    if new and not settings.main_folder:
+        text += f"; {costs(estimate(settings))}, roughly"
+    return f"{text}."
 
 
 def findings(settings: Settings, root: Path | None, stop: threading.Event) -> list[Finding]:

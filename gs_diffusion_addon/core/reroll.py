@@ -17,6 +17,7 @@ from .keyframes import planned
 from .pipeline import Sink
 from .process import child_environment, run_child
 from .run import Run, locked, read_manifest, replace_file, run_settings
+from .stages import stage_settings
 
 
 def run(root: Path, key: int, iteration: int, seed: int, sink: Sink, stop: threading.Event) -> Path:
@@ -55,6 +56,6 @@ def run_part(root: Path, key: int, iteration: int, seed: int) -> None:
 
     package = __package__.rpartition(".")[0]
     module = importlib.import_module(f"{package}.engine.stylize.reroll")
-    settings = run_settings(read_manifest(root))
+    settings = stage_settings("stylize", iteration, run_settings(read_manifest(root)))
     emit = child_emitter("stylize", iteration)
     module.reroll(Run(root, iteration), settings, key, seed, root / "reroll.png", emit)

@@ -204,7 +204,12 @@ SCHEDULED = ("stylize", "propagate", "dataset", "train", "render")
 
 
 def stage_settings(stage: str, iteration: int, settings: Settings) -> Settings:
-    """The settings a stage works with in an iteration: schedules are applied."""
+    """The settings a stage works with in an iteration, out of a run's (:func:`.run.run_settings`,
+    where ``auto`` is resolved): schedules are applied.
+
+    The one place where they are. What a stage is given, its fingerprint, the check before a run, a
+    try, a reroll and the report all take them from here.
+    """
     return at_iteration(settings, iteration) if stage in SCHEDULED else settings
 
 

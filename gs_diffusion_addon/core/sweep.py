@@ -32,11 +32,10 @@ from pathlib import Path
 from typing import Any
 
 from . import json_text
-from .arguments import PROGRAMS
+from .arguments import complete
 from .digests import digest
 from .errors import InputError
 from .inside import plain
-from .presets import expand
 from .settings import from_json, knob, names
 
 PARTS = ("settings", "vary", "runs")
@@ -189,13 +188,8 @@ def _short(text: str) -> str:
 
 def _resolved(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The settings with presets expanded and paths made absolute; checked as a whole."""
-    out = {**expand(str(given.get("preset", ""))), **given}
-    from_json(out)  # raises InputError, with the setting's name
-    for name, value in out.items():
-        is_file = name == "style" and Path(str(value)).suffix and (folder / value).is_file()
-        if value and (knob(name).path or is_file) and name not in PROGRAMS:
-            out[name] = str((folder / Path(value).expanduser()).resolve())
-    return out
+    from_json(given)  # raises InputError, with the setting's name
+    return complete(given, folder)
 
 
 def _named(path: Path, drafts: Sequence[tuple[str, dict[str, Any]]]) -> list[Job]:

@@ -21,7 +21,8 @@ from PIL import Image
 from ..core.dataset import Frame
 from ..core.errors import InputError
 from ..core.run import Run
-from ..core.settings import Settings, at_iteration
+from ..core.settings import Settings
+from ..core.stages import stage_settings
 from .images import GRAY, over, read_rgba, to_bytes
 
 Bytes = npt.NDArray[np.uint8]
@@ -123,7 +124,7 @@ def similarity(
     The prompt is the iteration's own, where a schedule changes it. None with a ``reason`` where
     there is no model, no prompt or no render.
     """
-    prompt = at_iteration(settings, run.iteration).prompt.strip()
+    prompt = stage_settings("stylize", run.iteration, settings).prompt.strip()
 
     def nothing(reason: str) -> dict[str, Any]:
         return {"prompt": None, "direction": None, "reason": reason}

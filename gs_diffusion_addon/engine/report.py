@@ -16,7 +16,8 @@ from ..core.dataset import Frame, split_frames
 from ..core.events import Emit
 from ..core.keyframes import planned
 from ..core.run import Run, read_json, read_manifest, write_json, write_text
-from ..core.settings import Settings, at_iteration, parse_split
+from ..core.settings import Settings, parse_split
+from ..core.stages import stage_settings
 from . import report_numbers
 from .guides import cameras, ring
 from .metrics import measure
@@ -203,7 +204,10 @@ def _test_frames(frames: Sequence[Frame], settings: Settings) -> list[Frame]:
 
 def _source(run: Run, settings: Settings) -> tuple[str, str]:
     """What the iteration restyled, in a sentence and as a row's label."""
-    source = at_iteration(settings, run.iteration).source if run.iteration > 1 else "original"
+    styled = stage_settings("stylize", run.iteration, settings)
+    source = styled.source if run.iteration > 1 else "original"
+    if source == "original" and settings.main_folder:
+        return "the main folder's frames", "Main folder"
     if source == "original":
         return "the turntable", "Turntable"
     splat = f"the splat of iteration {run.iteration - 1}"

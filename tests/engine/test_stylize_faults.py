@@ -17,6 +17,7 @@ import pytest
 from gs_diffusion_addon.core import a1111 as client
 from gs_diffusion_addon.core.errors import InputError, Interrupted, MissingError, StageError
 from gs_diffusion_addon.core.orbit import plan_keys
+from gs_diffusion_addon.core.stages import stage_settings
 from gs_diffusion_addon.engine.images import read_rgb
 from gs_diffusion_addon.engine.stylize import run_stage
 from gs_diffusion_addon.engine.stylize.pool import Pool, Task
@@ -332,12 +333,12 @@ def test_later_iterations_have_their_own_settings(tmp_path: Path) -> None:
     with A1111Server() as server:
         settings = settings_for(server, later="sampler=DDIM; scheduler=Automatic; strength=0.4")
         run = make_turntable(tmp_path, settings)
-        run_stage(run, settings, Recorder())
+        run_stage(run, stage_settings("stylize", 1, settings), Recorder())
         later = run.at(2)
         for k in range(11):
             later.source(k).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(run.frame(k), later.source(k))
-        run_stage(later, settings, Recorder())
+        run_stage(later, stage_settings("stylize", 2, settings), Recorder())
         first, second = server.jobs[0], server.jobs[-1]
     assert (first["sampler_name"], second["sampler_name"]) == ("DPM++ 2M", "DDIM")
     assert second["denoising_strength"] == 0.4

@@ -23,7 +23,7 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.events import Emit
 from ...core.run import Run
-from ...core.settings import Settings, at_iteration
+from ...core.settings import Settings
 from .. import drift
 from .backend import Stylizer
 from .collage import Page
@@ -31,7 +31,7 @@ from .pool import Pool, Task
 from .sources import backdrop, checked, prepare_sources
 from .stage import Stage
 
-__all__ = ["backdrop", "checked", "module_of", "run_stage", "start_all", "wants_independent"]
+__all__ = ["backdrop", "checked", "module_of", "run_stage", "start_all"]
 
 STYLIZERS = ("preview", "a1111", "diffusers_local")
 
@@ -54,11 +54,10 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     Writes iterK/input, output, keys and independent. What is there already is kept: a page that
     came back is never asked for twice. Raises GsdError.
     """
-    settings = at_iteration(settings, run.iteration)
     emit = _one_at_a_time(emit)
     prepare_sources(run, settings)
     drift.follow(run, settings, emit)
-    alone = list(range(settings.views)) if wants_independent(settings) else []
+    alone = list(range(settings.views)) if settings.compare_independent == "yes" else []
     module = module_of(settings.stylizer)
     stage = Stage(run, settings, emit, module.ENLARGE, alone)
     if stage.sequential:
@@ -104,10 +103,3 @@ def _one_at_a_time(emit: Emit) -> Emit:
             emit(event, **fields)
 
     return quietly
-
-
-def wants_independent(settings: Settings) -> bool:
-    """Whether ring 0 is also restyled frame by frame; auto: with stylizers that cost little."""
-    if settings.compare_independent == "auto":
-        return settings.stylizer == "preview"
-    return settings.compare_independent == "yes"

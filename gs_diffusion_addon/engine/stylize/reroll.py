@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...core.events import Emit
 from ...core.run import Run
-from ...core.settings import Settings, at_iteration
+from ...core.settings import Settings
 from ..images import write_png
 from . import module_of
 from .collage import Page, cut
@@ -21,7 +21,7 @@ def reroll(run: Run, settings: Settings, key: int, seed: int, path: Path, emit: 
     Alone, at the size that it has on a page, with the run's backdrop and control images. Raises
     GsdError.
     """
-    settings = dataclasses.replace(at_iteration(settings, run.iteration), seed=seed)
+    settings = dataclasses.replace(settings, seed=seed)
     module = module_of(settings.stylizer)
     stage = Stage(run, settings, emit, module.ENLARGE, ())
     stage.prepare()

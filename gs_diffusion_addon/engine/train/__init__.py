@@ -34,13 +34,13 @@ WARM = ("builtin", "gsplat")
 
 
 def trainer(name: str) -> Trainer:
-    """The trainer called ``name``, ``auto`` being the built-in; raises InputError for another."""
-    if name not in (*TRAINERS, "auto"):
+    """The trainer called ``name``; raises InputError for one that does not exist."""
+    if name not in TRAINERS:
         raise InputError(
             f"There is no trainer called {name!r}; --trainer knows {', '.join(TRAINERS)}."
         )
     # Imported here: each brings its own heavy packages, and only the chosen one is needed.
-    module: Any = importlib.import_module("." + name.replace("auto", "builtin"), __package__)
+    module: Any = importlib.import_module(f".{name}", __package__)
     return module  # type: ignore[no-any-return]
 
 
