@@ -23,6 +23,9 @@ FRAME_BYTES = 70_000
 LATER_FRAME_BYTES = 720_000
 """A frame's share of an iteration: restyled, in the data set, and rendered from the splat."""
 
+SURFACE_BYTES, POINTS_BYTES = 5_400_000, 2_700_000
+"""surface.ply of a turntable and points3d.ply of an iteration, whatever the frames."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -56,6 +59,7 @@ def folder_bytes(settings: Settings, turntable: bool, iterations: int) -> int:
     width, height = parse_size(settings.size)
     each = frames * width * height / _PIXELS
     size = each * ((GUIDE_BYTES + FRAME_BYTES) * turntable + iterations * LATER_FRAME_BYTES)
+    size += SURFACE_BYTES * turntable + POINTS_BYTES * iterations
     size += iterations * settings.max_splats * 2 * 4 * (17 + 3 * _rest(settings))
     return int(size)
 

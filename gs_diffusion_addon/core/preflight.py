@@ -145,11 +145,12 @@ def require_space(
 
 def sentence(manifest: Mapping[str, Any], settings: Settings, new: bool) -> str:
     """What a run is going to work with, and what a ``new`` one will roughly cost."""
-    asked = manifest["settings"]
-    words = [
-        f"{name} {getattr(settings, name)}" + (" (auto)" if asked.get(name) == "auto" else "")
-        for name in CHOSEN.values()
-    ]
+    words = []
+    for name in CHOSEN.values():
+        chosen = getattr(settings, name)
+        notes = ["auto"] if manifest["settings"].get(name) == "auto" else []
+        notes += ["no diffusion"] if chosen == "preview" else []
+        words.append(f"{name} {chosen}" + (f" ({', '.join(notes)})" if notes else ""))
     text = f"This run: {', '.join(words)}"
     if new and not settings.main_folder:
         text += f"; {costs(estimate(settings))}, roughly"

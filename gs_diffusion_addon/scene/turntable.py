@@ -132,7 +132,7 @@ def _render_beauty(
     missing = [view for view in rig.views if not run.frame(view.frame).exists()]
     if not missing:
         return
-    emit("phase", message="Rendering the turntable")
+    emit("phase", message="Rendering the frames")
     configure_beauty(scene, settings)
     _render_views(run, scene, rig, missing, run.frame, "frames", emit)
 

@@ -85,7 +85,10 @@ def test_the_disk_is_warned_of_or_refused(tmp_path, monkeypatch):
 def test_a_run_says_what_it_works_with_and_what_it_costs():
     asked = {"settings": {"stylizer": "auto", "propagator": "reproject", "trainer": "auto"}}
     text = preflight.sentence(asked, BUILT_IN, new=True)
-    assert "stylizer preview (auto), propagator reproject, trainer builtin (auto); " in text
+    assert (
+        "stylizer preview (auto, no diffusion), propagator reproject, trainer builtin (auto); "
+        in text
+    )
     assert " on disk, roughly." in text
     assert "disk" not in preflight.sentence(asked, BUILT_IN, new=False)
 
