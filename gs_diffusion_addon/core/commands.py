@@ -30,6 +30,7 @@ from . import (
 from .console import Console, duration
 from .errors import (
     EXIT_DONE,
+    EXIT_INTERRUPTED,
     EXIT_MISSING,
     EXIT_STAGE,
     GsdError,
@@ -60,6 +61,9 @@ def main(argv: Sequence[str]) -> int:
         return error.exit_code
     except BrokenPipeError:
         return EXIT_DONE
+    except KeyboardInterrupt:  # Ctrl-C in a command that starts nothing, such as check
+        print("gsd: Stopped.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except (OSError, MemoryError) as error:
         print(f"gsd: {system_error(error)}", file=sys.stderr)
         return system_error(error).exit_code

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gs_diffusion_addon.core import process
+from gs_diffusion_addon.core import commands, process
 from gs_diffusion_addon.core.errors import Interrupted, MissingError
 from gs_diffusion_addon.core.process import child_environment, run_child
 from tests.processes import alive
@@ -187,3 +187,12 @@ def test_a_program_that_is_not_there_is_a_sentence(tmp_path):
             on_event=print,
             stop=threading.Event(),
         )
+
+
+def test_ctrl_c_in_a_command_without_children_is_no_traceback(monkeypatch, capsys):
+    def pressed(parsed):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(commands.COMMANDS, "check", pressed)
+    assert commands.main(["check"]) == 130
+    assert capsys.readouterr().err == "gsd: Stopped.\n"
