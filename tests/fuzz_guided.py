@@ -33,9 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RAM = Path("/dev/shm")
 READERS = "tests.fuzz_readers:all_readers"
 
-INSTRUMENTED = ("gs_diffusion_addon.core", "gs_diffusion_addon.engine", "tomllib")
-"""Modules whose branches guide the fuzzer: ours, and the one parser of Python's own that is written
-in Python.
+INSTRUMENTED = ("gs_diffusion_addon.core", "gs_diffusion_addon.engine", "tomllib", "PIL")
+"""Modules whose branches guide the fuzzer: ours, and the parsers below them that are written in
+Python. Without Pillow's own the pictures' fuzzer sees 16 branches, with them more than 1000.
 """
 
 MOST_FINDINGS = 20
