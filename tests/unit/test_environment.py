@@ -87,6 +87,12 @@ def test_a_named_worker_python_that_lacks_packages_is_named(monkeypatch):
         interpreters.worker_python(Settings())
 
 
+def test_whoever_has_no_checkout_is_told_of_the_button(tmp_path, monkeypatch):
+    assert interpreters.how_to_make_it() == "run 'make setup'"
+    monkeypatch.setattr(interpreters, "PACKAGE", tmp_path / "gs_diffusion_addon")
+    assert "press Create" in interpreters.how_to_make_it()
+
+
 def test_a_named_blender_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MissingError, match="no-blender"):
         interpreters.blender_program(Settings(blender=str(tmp_path / "no-blender")))
