@@ -343,7 +343,7 @@ def first_use() -> Iterator[float]:
     os.environ.pop("GSD_WORKER_PYTHON", None)
     os.environ["GSD_ENVIRONMENT"] = str(driver.OUT / "no worker")
     nowhere = "http://127.0.0.1:9"
-    os.environ |= {"PIP_INDEX_URL": nowhere, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "0"}
+    os.environ |= {"PIP_INDEX_URL": nowhere, "PIP_CONFIG_FILE": os.devnull, "PIP_RETRIES": "1"}
     os.environ |= {"HTTPS_PROXY": nowhere, "PIP_FIND_LINKS": "", "PIP_EXTRA_INDEX_URL": ""}
     driver.ui("findings").forget()
     bpy.context.preferences.system.use_online_access = True
