@@ -7,6 +7,8 @@ the model's geometry, over more than an edge's width, this iteration's guides ar
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import ndimage
 
@@ -18,9 +20,12 @@ from ..core.run import Run, read_json, write_json
 from ..core.settings import Settings
 from .guides import Bytes, Mask, View, cameras
 from .images import read_rgba
-from .splat.backends import processor
-from .splat.drawing import drawable
-from .splat_guides import Depth, Floats, Ints, draw_depth, normals_of, write_guide
+
+if TYPE_CHECKING:
+    from .splat_guides import Depth, Floats, Ints
+
+# What draws splats is imported where it is needed: it takes torch, two seconds, which a first
+# iteration would wait for at each stage without drawing any.
 
 FAR = 0.1  # of the model's depth in the picture: closer than that the splat is on its surface
 WIDTH = 0.012  # of the picture's side: what is narrower is an edge and not a part
@@ -37,6 +42,10 @@ def follow(run: Run, settings: Settings, emit: Emit) -> None:
     done, last = run.folder / "drift.json", run.at(run.iteration - 1).splat
     if run.iteration < 2 or not settings.follow_splat or _followed(run) or not last.is_file():
         return
+    from .splat.backends import processor
+    from .splat.drawing import drawable
+    from .splat_guides import draw_depth, write_guide
+
     emit("phase", message="Comparing the last splat with the model")
     frames, splats = cameras(run), drawable(read_splats(last))
     backend, _ = processor()
@@ -113,6 +122,8 @@ def merged(
     """
     depth = np.where(apart, drawn.depth, guide.depth)
     depth = np.where(depth < BACKGROUND_DEPTH / 10, depth, BACKGROUND_DEPTH).astype(np.float32)
+    from .splat_guides import normals_of
+
     own = normals_of(frame.camera, drawn.depth, drawn.mask)
     shown = depth < BACKGROUND_DEPTH / 10
     normal = np.where(apart[..., None], own, guide.normal) * shown[..., None]
