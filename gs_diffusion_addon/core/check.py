@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from . import environment, interpreters
 from . import graphdeco as checkouts
 from .errors import GsdError
+from .process import told
 from .programs import trainer_program
 from .settings import Settings
 
@@ -74,15 +75,7 @@ def blender(settings: Settings) -> Finding:
 @functools.cache
 def _blender_version(program: str) -> str:
     try:
-        done = subprocess.run(
-            [program, "--version"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            check=True,
-        )
+        done = told([program, "--version"], timeout=60, check=True)
     except (OSError, subprocess.SubprocessError):
         return "Blender of unknown version"
     return done.stdout.splitlines()[0].strip() if done.stdout else "Blender of unknown version"
@@ -121,15 +114,11 @@ print(json.dumps(out))
 @functools.cache
 def _torch_facts(python: str) -> dict[str, str | bool]:
     try:
-        done = subprocess.run(
+        done = told(
             [python, "-c", TORCH_PROBE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
             timeout=300,
             check=True,
-            env=interpreters.safe_environment(),
+            environment=interpreters.safe_environment(),
         )
         facts: dict[str, str | bool] = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):

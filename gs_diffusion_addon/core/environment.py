@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import InputError, MissingError
+from .process import told
 from .version import PACKAGE
 
 TORCH = "2.13.0"
@@ -69,15 +70,7 @@ def has_nvidia() -> bool:
     if program is None:
         return False
     try:
-        done = subprocess.run(
-            [program, "-L"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=30,
-            check=False,
-        )
+        done = told([program, "-L"], timeout=30)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0 and "GPU" in done.stdout
@@ -156,7 +149,7 @@ def _make(folder: Path) -> None:
             f"Python on the PATH has the module ensurepip; {advice}"
         )
     command = [maker, "-m", "venv", *(["--clear"] if folder.exists() else []), str(folder)]
-    done = _told(command)
+    done = told(command)
     if done.returncode:
         said = done.stderr + done.stdout
         # venv keeps to itself why its pip could not be unpacked
@@ -178,7 +171,7 @@ def _maker() -> str | None:
 def _can_make(python: str) -> bool:
     code = "import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 15))"
     try:
-        done = _told([python, "-c", code], timeout=60)
+        done = told([python, "-c", code], timeout=60)
     except (OSError, subprocess.TimeoutExpired):
         return False
     return done.returncode == 0
@@ -249,7 +242,7 @@ def _no_torch(attempt: Sequence[str], errors: Sequence[NotToBeHadError]) -> Miss
 
 def _pip(python: Path, arguments: Sequence[str]) -> None:
     command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = _told([*command, *arguments])
+    done = told([*command, *arguments])
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = (lines or done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -281,20 +274,7 @@ def _nearest(folder: Path) -> Path:
 def _works(python: Path) -> bool:
     if not python.exists():
         return False
-    return _told([str(python), "-m", "pip", "--version"]).returncode == 0
-
-
-def _told(command: Sequence[str], timeout: float | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end; what it prints may be in any encoding (Windows: the code page)."""
-    return subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        timeout=timeout,
-        check=False,
-    )
+    return told([str(python), "-m", "pip", "--version"]).returncode == 0
 
 
 def _describe(step: Sequence[str]) -> str:

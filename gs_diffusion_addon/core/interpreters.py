@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MissingError
+from .process import told
 from .settings import Settings
 from .version import PACKAGE
 
@@ -59,16 +60,7 @@ def versions_of(python: str) -> dict[str, str]:
     run.
     """
     try:
-        done = subprocess.run(
-            [python, "-c", PROBE],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=60,
-            check=True,
-            env=safe_environment(),
-        )
+        done = told([python, "-c", PROBE], timeout=60, check=True, environment=safe_environment())
         found: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return {}

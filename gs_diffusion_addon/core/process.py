@@ -264,6 +264,27 @@ def stop_on_signals(stop: threading.Event, say: Callable[[Event], None] | None =
         say(make_event("warning", message=loose))
 
 
+def told(
+    command: Sequence[str],
+    timeout: float | None = None,
+    check: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end and keep what it prints, which may be in any encoding (Windows: the
+    code page). ``timeout`` in seconds; raises what ``subprocess.run`` does.
+    """
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout,
+        check=check,
+        env=environment,
+    )
+
+
 def child_environment(threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a child: the thread count for every library, unbuffered UTF-8 output."""
     count = str(threads or os.cpu_count() or 1)
