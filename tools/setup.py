@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
             diffusers(environment, say)
             optional(environment, say)
             splat_transform(say)
-        if "--demo" in arguments:
+        if "--demo" in arguments or "--test" in arguments:  # a test makes the demo's head
             demo(environment, python, requirements / "demo.txt", say)
     except (environment.MissingError, environment.InputError) as error:
         print(f"setup: {error}", file=sys.stderr)
