@@ -42,6 +42,15 @@ class ControlLists:
     masks: int = 0
 
 
+class _Session(requests.Session):
+    """A session whose ``verify`` is heeded: requests takes REQUESTS_CA_BUNDLE, where that is set,
+    before a session's "no", but not before a request's own.
+    """
+
+    def request(self, *request: Any, **options: Any) -> requests.Response:
+        return super().request(*request, **{"verify": self.verify, **options})
+
+
 class Connection:
     """A connection to one server.
 
@@ -66,7 +75,7 @@ class Connection:
         self._session = self._new_session()
 
     def _new_session(self) -> requests.Session:
-        session = requests.Session()
+        session = _Session()
         session.auth = self._auth  # type: ignore[assignment]  # bytes keep UTF-8 as it is
         session.verify = self._verify
         host = urlsplit(self.address).hostname or ""

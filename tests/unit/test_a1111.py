@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 
 from gs_diffusion_addon.core import a1111
 from gs_diffusion_addon.core.a1111 import Client
@@ -227,7 +228,7 @@ def test_https_to_a_plain_server(server: A1111Server) -> None:
 
 @pytest.mark.filterwarnings("ignore:Unverified HTTPS")
 @pytest.mark.skipif(not shutil.which("openssl"), reason="makes a certificate with openssl")
-def test_tls_servers(tmp_path: Path) -> None:
+def test_tls_servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
     files = ["-keyout", "key.pem", "-out", "cert.pem"]
     subprocess.run([*command.split(), *files], cwd=tmp_path, check=True, capture_output=True)
@@ -239,6 +240,20 @@ def test_tls_servers(tmp_path: Path) -> None:
         with pytest.raises(MissingError, match="certificate"):
             Client(server.address).options()
         assert Client(server.address, verify=False).options()
+        # Elsewhere than on the loopback an authority's file in the environment must neither be
+        # forgotten nor overrule the "no".
+        monkeypatch.setenv("no_proxy", "*")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", requests.certs.where())
+        look_up = socket.getaddrinfo
+        monkeypatch.setattr(
+            socket, "getaddrinfo", lambda _name, *rest, **more: look_up("127.0.0.1", *rest, **more)
+        )
+        elsewhere = server.address.replace("127.0.0.1", "pod.example")
+        with pytest.raises(MissingError, match="certificate"):
+            Client(elsewhere).options()
+        assert Client(elsewhere, verify=False).img2img(JOB).kind == "png"
+        assert not Client(elsewhere, verify=False).interrupt("task(nobody)")
+        assert ("POST", "/internal/progress") in [sent[:2] for sent in server.requests]
 
 
 def test_something_else_answers() -> None:
