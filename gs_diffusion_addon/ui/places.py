@@ -1,6 +1,4 @@
-"""Where the extension keeps things: the user's folder, the worker's environment, this scene's
-runs.
-"""
+"""Where things are: the user's folder, the worker's environment, a scene and its runs."""
 
 from __future__ import annotations
 
@@ -40,6 +38,15 @@ def worker_python(settings: Any) -> str:
     """The chosen Python of the worker: the scene's, else the preferences'; empty to look for it."""
     chosen = settings.worker_python or getattr(preferences(), "worker_python", "")
     return bpy.path.abspath(chosen) if chosen else ""
+
+
+def scene_of(session_uid: int) -> bpy.types.Scene | None:
+    """The scene with this number; None once its file is closed.
+
+    Whoever waits has to keep the number: undo and redo leave freed memory in place of a scene, and
+    writing into its settings ends Blender.
+    """
+    return next((s for s in bpy.data.scenes if s.session_uid == session_uid), None)
 
 
 def runs_folder(scene: bpy.types.Scene) -> Path:

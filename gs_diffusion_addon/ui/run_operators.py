@@ -14,7 +14,7 @@ from ..scene.result import place_result
 from . import running
 from .job import Job
 from .online import require_allowed
-from .places import runs_folder, worker_python
+from .places import runs_folder, scene_of, worker_python
 from .properties import options
 from .runs import row, selected
 
@@ -200,14 +200,20 @@ class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
         job = running.become_current(Job(command, folder, settings.threads))
         if not settings.main_folder:
             running.on_copy(job, folder / SCENE_COPY)
-        running.follow(job, lambda ended: _tried(ended, settings, picture))
+        scene = context.scene.session_uid  # the scene itself is another after an undo
+        running.follow(job, lambda ended: _tried(ended, scene, picture))
         return {"FINISHED"} if not bpy.app.background or job.succeeded else {"CANCELLED"}
 
 
-def _tried(job: Job, settings: Any, picture: Path) -> None:
-    if job.succeeded:
-        settings.tried = str(picture)
-        job.message = "Tried on one view; the picture stands under Prompt & Stylize."
+def _tried(job: Job, session_uid: int, picture: Path) -> None:
+    if not job.succeeded:
+        return
+    scene = scene_of(session_uid)
+    if scene is None:
+        job.message = f"Tried on one view, but its scene is not open any more: see {picture}."
+        return
+    getattr(scene, SCENE_SETTINGS).tried = str(picture)
+    job.message = "Tried on one view; the picture stands under Prompt & Stylize."
 
 
 class GS_DIFFUSION_OT_cancel(bpy.types.Operator):

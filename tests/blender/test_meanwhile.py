@@ -1,0 +1,63 @@
+"""What an artist does while a job works: undo, another scene, another file."""
+
+import bpy
+import pytest
+
+import gs_diffusion_addon
+from gs_diffusion_addon.ui import running
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+
+
+def group():
+    return bpy.context.scene.gs_diffusion
+
+
+@pytest.fixture
+def tried(tmp_path, monkeypatch):
+    """Presses Try on One View; what comes back plays the end of its job, which succeeded."""
+    monkeypatch.setattr(running, "blender_command", lambda _settings: ["worker"])
+    followed = []
+    monkeypatch.setattr(running, "follow", lambda job, done: followed.append((job, done)))
+
+    def end():
+        job, done = followed.pop()
+        job.launched, job.code = True, 0
+        done(job)
+        return job.message
+
+    def press():
+        group().folder, group().try_view = str(tmp_path), 2
+        bpy.ops.gs_diffusion.try_view()
+        return end
+
+    return press
+
+
+def test_a_try_survives_undo_a_new_name_and_another_scene(tried, tmp_path):
+    bpy.ops.ed.undo_push(message="before")
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.ed.undo_push(message="cube")
+    end = tried()
+    bpy.ops.ed.undo_push(message="try")
+    bpy.ops.ed.undo()
+    bpy.ops.ed.undo()
+    assert not bpy.data.objects  # Blender has read the scene anew, to another place
+    bpy.context.scene.name = "Bust"
+    mine = bpy.context.scene.name
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    assert "Prompt & Stylize" in end()
+    assert bpy.data.scenes[mine].gs_diffusion.tried == str(tmp_path / "try" / "view_2.png")
+    assert group().tried == ""
+
+
+def test_a_try_whose_file_was_closed_says_where_its_picture_is(tried, tmp_path):
+    end = tried()
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    assert str(tmp_path / "try" / "view_2.png") in end()
+    assert group().tried == ""
