@@ -83,6 +83,7 @@ class Properties:
 
     SPLAT = "gs_diffusion_splat"
     HIDDEN = "gs_diffusion_hidden"
+    RESULT = "gs_diffusion_result"
 
 
 class Nodes:

@@ -16,9 +16,10 @@ from ..core.events import Emit
 from ..core.ply import Splats
 from ..core.run import Run, atomic
 from ..core.settings import Settings
-from ..declarations import Attributes, Properties
+from ..declarations import Attributes
 from . import selection
 from .color_view import no_plain_view
+from .hiding import hide_earlier, hide_source, still_shown
 from .model_file import open_source
 from .snapshot import temporarily
 from .splat_display import (
@@ -36,7 +37,7 @@ from .splat_import import SCALAR, Attribute, filling, object_of, read_usable, se
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """Open the run's scene, put ``run.splat`` into it and save ``run.result``, atomically.
 
-    The scene's own model is hidden, not removed (see :func:`hide_source`). Raises InputError when
+    The scene's own model is hidden, not removed (see :mod:`.hiding`). Raises InputError when
     there is no splat yet or the scene cannot be opened, StageError when the result cannot be
     saved.
     """
@@ -96,6 +97,7 @@ class Placing:
         scene = bpy.context.scene
         if self.hide and (stubborn := hide_source(_model(self.settings))):
             self.warnings.append(still_shown(stubborn))
+        hide_earlier(scene, splat, self.settings)
         scene.collection.objects.link(splat)
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)
@@ -141,46 +143,6 @@ def set_filter(splat: bpy.types.Object, transforms: Path) -> None:
     width = np.full((count, 1), DILATION**0.5 * distance / focal, np.float32)
     set_attribute(splat.data, Attributes.FILTER, SCALAR, width)
     set_display(splat, PIXEL, 1 / focal)
-
-
-# --- the model under the splat --------------------------------------------------------------------
-
-
-def hide_source(objects: list[bpy.types.Object]) -> list[str]:
-    """Hide ``objects`` in viewports and renders; each remembers how it was in a custom property.
-
-    Objects linked from a library get a local override first. Returns the names of those that have
-    to stay as they are, because their whole collection is linked.
-    """
-    stubborn = []
-    for item in objects:
-        if Properties.SPLAT in item or Properties.HIDDEN in item:
-            continue
-        own = item if item.library is None else item.override_create(remap_local_usages=True)
-        if own is None:
-            stubborn.append(item.name)
-            continue
-        own[Properties.HIDDEN] = [int(own.hide_viewport), int(own.hide_render)]
-        own.hide_viewport = own.hide_render = True
-    return stubborn
-
-
-def still_shown(names: list[str]) -> str:
-    """What to tell the user about model objects that :func:`hide_source` had to leave."""
-    return (
-        f"{', '.join(names)}: linked with its whole collection, so it cannot be hidden behind the "
-        "splat; exclude that collection in the outliner."
-    )
-
-
-def show_source(scene: bpy.types.Scene) -> int:
-    """Undo :func:`hide_source` in the whole scene; returns how many objects came back."""
-    hidden = [o for o in scene.objects if Properties.HIDDEN in o]
-    for item in hidden:
-        viewport, render = item[Properties.HIDDEN]
-        item.hide_viewport, item.hide_render = bool(viewport), bool(render)
-        del item[Properties.HIDDEN]
-    return len(hidden)
 
 
 def save_scene(path: Path, compress: bool = True) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import bpy
 
 from ..core.errors import InputError
+from ..declarations import Properties
 
 LIGHTS = {"LIGHT", "LIGHT_PROBE"}
 SOLID = {"MESH", "CURVE", "SURFACE", "META", "FONT"}
@@ -54,12 +55,13 @@ def chosen_objects(
     """The model: what ``names`` (objects or collections, separated by commas) mean, or everything.
 
     An object without geometry of its own (an empty, an armature) stands for its children, as does
-    one that instances them. Raises InputError for a name that is not there, is switched off for
-    rendering, or if nothing renders.
+    one that instances them. Splats, results of earlier runs mostly, count only where nothing else
+    is meant or where they are named themselves. Raises InputError for a name that is not there, is
+    switched off for rendering, or if nothing renders.
     """
     visible = rendered_objects(layer)
     if not names.strip():
-        model = [o for o in visible if o.type not in LIGHTS]
+        model = _without_splats([o for o in visible if o.type not in LIGHTS])
     else:
         wanted = {o.name_full: o for name in _split(names, scene) for o in _named(name, scene)}
         model = [wanted[name] for name in sorted(wanted)]
@@ -87,7 +89,7 @@ def _split(names: str, scene: bpy.types.Scene) -> list[str]:
 def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
     found = scene.objects.get(name)
     if found is not None:
-        members = [found, *_stand_ins(found)]
+        members = [found, *_without_splats(list(_stand_ins(found)))]
     else:
         collection = next((c for c in scene.collection.children_recursive if c.name == name), None)
         if collection is None:
@@ -96,11 +98,17 @@ def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
                 f"There is no object or collection called {name!r} in the scene; its objects are: "
                 f"{_short(known)}."
             )
-        members = list(collection.all_objects)
+        members = _without_splats(list(collection.all_objects))
     shown = [o for o in members if not o.hide_render]
     if not shown:
         raise InputError(f"{name!r} is switched off for rendering; switch it on to turn around it.")
     return shown
+
+
+def _without_splats(objects: list[bpy.types.Object]) -> list[bpy.types.Object]:
+    """The objects that are no splats, or all of them where nothing else has geometry."""
+    rest = [o for o in objects if Properties.SPLAT not in o]
+    return rest if any(is_geometry(o) and not o.hide_render for o in rest) else objects
 
 
 def _stand_ins(item: bpy.types.Object) -> Iterable[bpy.types.Object]:

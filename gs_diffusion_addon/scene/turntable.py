@@ -26,6 +26,7 @@ from .beauty import configure_beauty, configure_scene, has_denoiser
 from .evaluated import Part, evaluate
 from .framing import bounding_sphere
 from .geometry_pass import geometry_pass
+from .hiding import source_shown
 from .lighting import studio_world, use_studio, world_shines
 from .model_file import missing_files
 from .reports import reason
@@ -72,27 +73,28 @@ def _set_up(
 ) -> Iterator[tuple[bpy.types.Scene, Rig, Sequence[Part]]]:
     """A scratch scene with the model, its light and the turntable's camera in it."""
     source = bpy.context.scene
-    layer = active_layer(source)
-    model = chosen_objects(settings.objects, source, layer)
-    lights = rendered_lights(layer)
-    studio = use_studio(settings, source, bool(lights))
-    _warn(settings, source, studio or bool(lights), emit)
-    frame = source.frame_current if settings.frame < 0 else settings.frame
-    with scratch_scene(source, model if studio else [*model, *lights], frame) as scene:
-        configure_scene(scene, settings)
-        emit("phase", message="Measuring the model")
-        evaluated = evaluate(scene)
-        bounds = bounding_sphere(evaluated.parts)
-        rig = build_rig(scene, settings, bounds, evaluated.lens)
-        if coarseness(rig, bounds) > 0.5:
-            emit(
-                "warning",
-                message="The model stands so far from the world's origin that Blender's numbers "
-                "are coarser than the pixels; move it to the origin, or lower --size.",
-            )
-        if studio:
-            scene.world = studio_world(settings)
-        yield scene, rig, evaluated.parts
+    with source_shown(source):
+        layer = active_layer(source)
+        model = chosen_objects(settings.objects, source, layer)
+        lights = rendered_lights(layer)
+        studio = use_studio(settings, source, bool(lights))
+        _warn(settings, source, studio or bool(lights), emit)
+        frame = source.frame_current if settings.frame < 0 else settings.frame
+        with scratch_scene(source, model if studio else [*model, *lights], frame) as scene:
+            configure_scene(scene, settings)
+            emit("phase", message="Measuring the model")
+            evaluated = evaluate(scene)
+            bounds = bounding_sphere(evaluated.parts)
+            rig = build_rig(scene, settings, bounds, evaluated.lens)
+            if coarseness(rig, bounds) > 0.5:
+                emit(
+                    "warning",
+                    message="The model stands so far from the world's origin that Blender's "
+                    "numbers are coarser than the pixels; move it to the origin, or lower --size.",
+                )
+            if studio:
+                scene.world = studio_world(settings)
+            yield scene, rig, evaluated.parts
 
 
 def write_cameras(run: Run, rig: Rig) -> None:

@@ -11,7 +11,7 @@ from ..core.errors import GsdError
 from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Properties
 from ..scene.color_view import no_plain_view
-from ..scene.result import hide_source, show_source
+from ..scene.hiding import hide_source, show_source
 from ..scene.selection import is_geometry
 from ..scene.splat_display import (
     fit_pixel,

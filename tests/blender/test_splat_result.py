@@ -12,6 +12,7 @@ from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.scene import result
+from gs_diffusion_addon.scene.hiding import show_source
 from gs_diffusion_addon.scene.modifier_inputs import get_input
 from gs_diffusion_addon.scene.splat_import import SCALAR, get_attribute
 
@@ -117,9 +118,9 @@ def test_hidden_model_comes_back_as_it_was(run):
     do_stage(run, objects="Suzanne")
     objects = reopen(run)
     assert not objects["Cube"].hide_render and objects["Suzanne"].hide_render
-    assert result.show_source(bpy.context.scene) == 1
+    assert show_source(bpy.context.scene) == 1
     assert not objects["Suzanne"].hide_render and not objects["Suzanne"].hide_viewport
-    assert result.show_source(bpy.context.scene) == 0
+    assert show_source(bpy.context.scene) == 0
 
 
 def test_doing_it_again_replaces_the_result(run):

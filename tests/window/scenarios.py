@@ -53,6 +53,24 @@ def run() -> Iterator[float]:
     assert bpy.data.objects["Suzanne"].hide_render, "the model was not hidden behind its splat"
 
 
+def run_again() -> Iterator[float]:
+    """The main loop: the same scene, another prompt; the new splat takes the old one's place."""
+    yield from _press_run()
+    yield from _until_over()
+    first = _job()
+    assert first.succeeded, first.outcome
+    driver.settings().prompt = "a marble bust"
+    driver.in_viewport(bpy.ops.gs_diffusion.run_iteration)
+    yield 0.5
+    yield from _until_over()
+    second = _job()
+    assert second is not first and second.succeeded, second.outcome
+    frames = [job.folder / "train_main" / "r_0.png" for job in (first, second)]
+    assert frames[0].read_bytes() == frames[1].read_bytes(), "the second run saw something else"
+    shown = {o.name for o in bpy.context.scene.objects if not o.hide_render}
+    assert "splat_iter1.001" in shown and not shown & {"Suzanne", "splat_iter1"}, shown
+
+
 def cancel() -> Iterator[float]:
     """Cancel ends the run at once and leaves no process."""
     yield from _press_run()
