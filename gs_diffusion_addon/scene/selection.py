@@ -49,22 +49,28 @@ def is_geometry(item: bpy.types.Object) -> bool:
     return item.type in SOLID | OTHER_GEOMETRY or item.instance_type != "NONE"
 
 
+def stands_for_geometry(item: bpy.types.Object) -> bool:
+    """Whether its name, as one of :func:`chosen_objects`, means anything that can be seen."""
+    return any(is_geometry(o) for o in (item, *_stand_ins(item)))
+
+
 def chosen_objects(
     names: str, scene: bpy.types.Scene, layer: bpy.types.ViewLayer
 ) -> list[bpy.types.Object]:
     """The model: what ``names`` (objects or collections, separated by commas) mean, or everything.
 
     An object without geometry of its own (an empty, an armature) stands for its children, as does
-    one that instances them. Splats, results of earlier runs mostly, count only where nothing else
-    is meant or where they are named themselves. Raises InputError for a name that is not there, is
-    switched off for rendering, or if nothing renders.
+    one that instances them. Lamps are left out. Splats, results of earlier runs mostly, count only
+    where nothing else is meant or where they are named themselves. Raises InputError for a name
+    that is not there, is switched off for rendering, or if nothing renders.
     """
     visible = rendered_objects(layer)
     if not names.strip():
-        model = _without_splats([o for o in visible if o.type not in LIGHTS])
+        model = _without_splats(visible)
     else:
         wanted = {o.name_full: o for name in _split(names, scene) for o in _named(name, scene)}
         model = [wanted[name] for name in sorted(wanted)]
+    model = [o for o in model if o.type not in LIGHTS]  # they are the light's: rendered_lights
     if not any(is_geometry(o) for o in model):
         where = f"Among {names!r}" if names.strip() else "In the scene"
         raise InputError(

@@ -12,7 +12,7 @@ from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Properties
 from ..scene.color_view import no_plain_view
 from ..scene.hiding import hide_source, show_source
-from ..scene.selection import is_geometry
+from ..scene.selection import is_geometry, stands_for_geometry
 from ..scene.splat_display import (
     fit_pixel,
     follow_view,
@@ -232,8 +232,15 @@ class GS_DIFFUSION_OT_use_selection(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Write the names into the setting "objects"."""
-        names = sorted(o.name for o in context.selected_objects if is_geometry(o))
+        """Write the names into the setting "objects"; without any it would mean everything."""
+        names = sorted(o.name for o in context.selected_objects if stands_for_geometry(o))
+        if not names:
+            self.report(
+                {"ERROR"},
+                "There is nothing with geometry among the selected objects; select a mesh, or what "
+                "one hangs on.",
+            )
+            return {"CANCELLED"}
         getattr(context.scene, SCENE_SETTINGS).objects = ", ".join(names)
         return {"FINISHED"}
 

@@ -71,3 +71,20 @@ def test_which_worlds_shine():
     background.inputs["Strength"].default_value = 1
     world.node_tree.nodes.new("ShaderNodeTexSky")
     assert world_shines(world)
+
+
+@pytest.mark.parametrize("names", ["Collection", "Rig", "Cube, Light"])
+def test_named_lamps_are_no_model(tmp_path, names):
+    """Blender's own first scene, turned around by its collection, an empty's children or names."""
+    bpy.ops.wm.read_factory_settings()
+    objects = bpy.data.objects
+    rig = objects.new("Rig", None)
+    bpy.context.scene.collection.objects.link(rig)
+    objects["Cube"].parent = objects["Light"].parent = rig
+    by_name, _ = render(tmp_path / "names", small(objects=names, lighting="scene"))
+    everything, _ = render(tmp_path / "all", small(lighting="scene"))
+    np.testing.assert_array_equal(read_png(by_name.frame(0)), read_png(everything.frame(0)))
+    dark, _ = render(tmp_path / "studio", small(objects=names, lighting="studio"))
+    objects["Light"].hide_render = True
+    alone, _ = render(tmp_path / "alone", small(objects="Cube", lighting="studio"))
+    np.testing.assert_array_equal(read_png(dark.frame(0)), read_png(alone.frame(0)))

@@ -112,6 +112,22 @@ def test_use_selection_and_toggle_model():
     assert not cube.hide_render and not cube.hide_viewport
 
 
+def test_a_selected_rig_stands_for_what_hangs_on_it_and_nothing_is_refused():
+    bpy.ops.mesh.primitive_cube_add()
+    cube = bpy.context.active_object
+    bpy.ops.object.armature_add()
+    rig = bpy.context.active_object
+    cube.parent = rig
+    bpy.ops.object.light_add()
+    rig.select_set(True)
+    bpy.ops.gs_diffusion.use_selection()
+    assert group().objects == "Armature"
+    cube.parent = None
+    with pytest.raises(RuntimeError, match="nothing with geometry"):
+        bpy.ops.gs_diffusion.use_selection()
+    assert group().objects == "Armature"  # empty would mean everything
+
+
 def test_job_follows_the_event_stream(tmp_path):
     job = child(
         "event('stage_started', stage='train', label='Training the splat', iteration=2)\n"
