@@ -28,7 +28,8 @@ WHEELS = {
 }
 INSTALL_SECONDS = 150
 SCENARIOS = (
-    *("idle", "run", "cancel", "fail", "quit_and_stop", "resume", "quit_and_leave", "adopt"),
+    *("idle", "run", "cancel", "repeat_last", "fail"),
+    *("quit_and_stop", "resume", "quit_and_leave", "adopt"),
     *("try_view", "stages", "reroll", "live_preview", "skip_ebsynth", "splat_tools", "run_again"),
     *("main_folder", "first_use", "preferences", "large_import", "search", "ask_before_quitting"),
 )

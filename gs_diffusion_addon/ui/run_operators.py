@@ -30,42 +30,45 @@ def _can_start(operator: Any, context: bpy.types.Context) -> bool:
 
 
 class _Starts:
-    """What all operators that start a run have in common."""
+    """What all operators that start a run have in common.
 
-    bl_options = {"REGISTER"}
+    Not registered: Repeat Last (Shift-R) starts no run by mistake.
+    """
+
+    bl_options: set[str] = set()
+
+    wait: bpy.props.BoolProperty(
+        name="Wait",
+        description="hold Blender until the run is over, for scripts; without a window always",
+        options={"HIDDEN", "SKIP_SAVE"},
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
         """One job at a time."""
         return _can_start(cls, context)
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """In a window: let the timer start it and follow."""
-        if bpy.app.background:
-            return self.execute(context)
-        try:
-            job = self._start(context.scene)
-        except GsdError as error:
-            self.report({"ERROR"}, str(error))
-            return {"CANCELLED"}
-        running.follow(job, running.finish_run)
-        return {"FINISHED"}
-
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """From a script or in the background: run to the end."""
+        """In a window: let the timer start it and follow. Else, or to wait, run it to the end."""
         try:
             job = self._start(context.scene)
-            if not job.launched:
-                job.launch()
-            job.wait()
-            if not job.succeeded:
-                self.report({"ERROR"}, job.outcome)
-                return {"CANCELLED"}
-            for sentence in running.show_result(job):
-                self.report({"WARNING"}, sentence)
+            if not (self.wait or bpy.app.background):
+                running.follow(job, running.finish_run)
+                return {"FINISHED"}
+            return self._to_the_end(job)
         except GsdError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}
+
+    def _to_the_end(self, job: Job) -> set[str]:
+        if not job.launched:
+            job.launch()
+        job.wait()
+        if not job.succeeded:
+            self.report({"ERROR"}, job.outcome)
+            return {"CANCELLED"}
+        for sentence in running.show_result(job):
+            self.report({"WARNING"}, sentence)
         self.report({"INFO"}, f"Done: {job.folder}")
         return {"FINISHED"}
 

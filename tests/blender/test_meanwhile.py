@@ -1,10 +1,13 @@
-"""What an artist does while a job works: undo, another scene, another file."""
+"""What an artist does while a job works: undo, another scene, another file, Repeat Last."""
+
+from types import SimpleNamespace
 
 import bpy
 import pytest
 
 import gs_diffusion_addon
-from gs_diffusion_addon.ui import running
+from gs_diffusion_addon.ui import run_operators, running
+from gs_diffusion_addon.ui.job import Job
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +64,29 @@ def test_a_try_whose_file_was_closed_says_where_its_picture_is(tried, tmp_path):
     bpy.ops.wm.read_factory_settings(use_empty=True)
     assert str(tmp_path / "try" / "view_2.png") in end()
     assert group().tried == ""
+
+
+STARTERS = [c for c in run_operators.CLASSES if issubclass(c, run_operators._Starts)]
+
+
+@pytest.mark.parametrize("starter", STARTERS, ids=lambda c: c.bl_idname)
+def test_repeat_last_starts_no_run(starter):
+    """Blender repeats what is registered, by execute() and so without a timer."""
+    operator = getattr(bpy.ops.gs_diffusion, starter.bl_idname.split(".")[1])
+    assert not operator.bl_options & {"REGISTER", "UNDO"}
+
+
+@pytest.mark.parametrize("how", ["EXEC_DEFAULT", "INVOKE_DEFAULT"])
+def test_in_a_window_a_run_never_holds_it_unless_a_script_asks(how, tmp_path, monkeypatch):
+    job = Job((), tmp_path)
+    monkeypatch.setattr(job, "start", lambda: setattr(job, "code", 0))
+    monkeypatch.setattr(running, "start_job", lambda *_words, **_how: job)
+    monkeypatch.setattr(running, "show_result", lambda job: ["It was waited for."])
+    followed = []
+    monkeypatch.setattr(running, "follow", lambda job, done: followed.append(job))
+    window = SimpleNamespace(app=SimpleNamespace(background=False))
+    monkeypatch.setattr(run_operators, "bpy", window)
+    assert bpy.ops.gs_diffusion.run_iteration(how) == {"FINISHED"}
+    assert followed == [job] and not job.launched
+    assert bpy.ops.gs_diffusion.run_iteration(how, wait=True) == {"FINISHED"}
+    assert followed == [job] and job.launched

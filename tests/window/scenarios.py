@@ -87,6 +87,25 @@ def cancel() -> Iterator[float]:
     assert not left, left
 
 
+def repeat_last() -> Iterator[float]:
+    """Shift-R after a run repeats what came before the run and starts no other; needs
+    --enable-event-simulate.
+    """
+    _scene()
+    yield from driver.show_tab()
+    driver.measure_ours()
+    driver.in_viewport(bpy.ops.mesh.primitive_cube_add, True)
+    driver.in_viewport(bpy.ops.gs_diffusion.run_iteration, True)
+    yield from driver.wait_for(lambda: _job().launched, 60)
+    driver.in_viewport(bpy.ops.gs_diffusion.cancel)
+    yield from driver.wait_for(lambda: not driver.ui("running").is_running(), 10)
+    job = _job()
+    driver.press("R", shift=True)
+    yield 2.0
+    assert "Cube.001" in bpy.data.objects, "the cube was not repeated"
+    assert _job() is job, "another run was started"
+
+
 def fail() -> Iterator[float]:
     """A run that cannot work says why, and the buttons work again."""
     yield from _press_run(server="http://127.0.0.1:9", stylizer="a1111")
