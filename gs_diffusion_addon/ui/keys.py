@@ -12,7 +12,7 @@ from ..core.values import parse_frames
 from ..declarations import SCENE_SETTINGS, Operators
 from . import pictures, running
 from .job import Job
-from .online import require_allowed
+from .online import require_run_allowed
 from .runs import newest_keys, selected
 
 COLUMNS = 3
@@ -75,7 +75,7 @@ class GS_DIFFUSION_OT_reroll_key(bpy.types.Operator):
         words = ["reroll", f"--out={self.folder}", "--events", f"--key={self.key}"]
         words.append(f"--iteration={self.iteration}")
         try:
-            require_allowed(settings)
+            require_run_allowed(Path(self.folder))  # with its settings, not the panel's
             command = [*running.command_of(settings), *words]
         except GsdError as error:
             self.report({"ERROR"}, str(error))

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 import bpy
 
 from ..core.errors import InputError
+from ..core.run import read_manifest, run_settings
+from ..core.stages import stage_settings
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -41,6 +43,15 @@ def require_allowed(settings: Any) -> None:
             "downloaded: allow it with Preferences > System > Allow Online Access, or name a "
             "folder."
         )
+
+
+def require_run_allowed(folder: Path) -> None:
+    """The same for a run that goes on with its own settings, as they are in each iteration; raises
+    InputError for a folder without a run, too.
+    """
+    settings = run_settings(read_manifest(folder))
+    for iteration in range(1, settings.iterations + 1):
+        require_allowed(stage_settings("stylize", iteration, settings))
 
 
 def _is_folder(name: str) -> bool:

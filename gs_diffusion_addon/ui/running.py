@@ -26,7 +26,7 @@ from ..scene.result import Placing, save_scene
 from . import live
 from .adopted import Adopted
 from .job import Job
-from .online import require_allowed
+from .online import require_allowed, require_run_allowed
 from .places import runs_folder, worker_python
 from .properties import options
 from .runs import next_run, unfinished
@@ -100,9 +100,12 @@ def source_of(settings: Any, folder: Path) -> list[str]:
 def start_in(scene: bpy.types.Scene, run: Path, words: Sequence[str] = ()) -> Job:
     """A job in a run folder with more command-line ``words``; raises GsdError.
 
-    It becomes the current one, but :meth:`~.job.Job.launch` is for the caller or for the timer.
+    Without words the run goes on with its own settings, else with those that the caller has looked
+    at. It becomes the current one, but :meth:`~.job.Job.launch` is for the caller or for the timer.
     """
     settings: Any = getattr(scene, SCENE_SETTINGS)
+    if not words:
+        require_run_allowed(run)
     kind = Job if bpy.app.background else Adopted
     events = ["--events"] if bpy.app.background else []
     command = [*command_of(settings), "run", f"--out={run}", *events, *words]

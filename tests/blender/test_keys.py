@@ -9,7 +9,7 @@ import gs_diffusion_addon
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.core.stages import plan, record_name
-from gs_diffusion_addon.ui import keys, panels, pictures, properties, running, runs
+from gs_diffusion_addon.ui import keys, online, panels, pictures, properties, running, runs
 from gs_diffusion_addon.ui.job import Job
 from gs_diffusion_addon.ui.text import spoken
 from tests.blender.ui_helpers import drawn
@@ -71,6 +71,36 @@ def test_reroll_asks_the_worker_for_that_key_of_that_iteration(run, tmp_path, mo
     script.write_text("import sys\nprint('gsd: No such keyframe.')\nsys.exit(2)")
     assert reroll(folder=str(run.root), key=5, iteration=2) == {"CANCELLED"}
     assert "No such keyframe." in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"stylizer": "a1111", "server": "http://gpu.example:7860"}, "is another machine"),
+        (
+            {"stylizer": "diffusers_local", "checkpoint": ".", "later": "checkpoint=owner/name"},
+            "'owner/name' is no folder",
+        ),
+    ],
+)
+def test_nothing_is_fetched_without_leave_whatever_the_scene_says(
+    run, monkeypatch, changes, refusal
+):
+    """Resume and reroll work with the run's own settings, not with the panel's."""
+    settings = Settings(blend="x", iterations=2, **changes)
+    write_json(run.manifest, new_manifest(settings, "0"))
+    started = []
+    monkeypatch.setattr(online, "allowed", lambda: False)
+    monkeypatch.setattr(running, "command_of", lambda _settings: started.append(1) or ["none"])
+    group().stylizer = "preview"
+    for ask in (
+        lambda: bpy.ops.gs_diffusion.resume_run(folder=str(run.root)),
+        lambda: bpy.ops.gs_diffusion.run_iteration(resume=True),
+        lambda: bpy.ops.gs_diffusion.reroll_key(folder=str(run.root), key=4, iteration=2),
+    ):
+        with pytest.raises(RuntimeError, match=refusal):
+            ask()
+    assert not started
 
 
 def test_a_damaged_setting_does_not_break_the_strip(run):
