@@ -106,7 +106,12 @@ def set_attribute(mesh: bpy.types.Mesh, name: str, kind: Kind, values: Floats) -
 
 
 def get_attribute(mesh: bpy.types.Mesh, name: str, kind: Kind) -> Floats:
-    """The attribute ``name`` as (N, width) float32."""
+    """The attribute ``name`` as (N, width) float32; raises InputError where it was removed."""
+    if name not in mesh.attributes:
+        raise InputError(
+            f"{mesh.name} is no whole splat any more: its attribute {name} is missing; undo what "
+            "removed it, or import the splat again."
+        )
     values = np.empty(len(mesh.vertices) * kind.width, np.float32)
     mesh.attributes[name].data.foreach_get(kind.key, values)
     return values.reshape(-1, kind.width)
@@ -134,7 +139,10 @@ def attributes_of(splats: Splats) -> list[Attribute]:
 
 
 def splats_of(scene_object: bpy.types.Object) -> Splats:
-    """The splats of a splat object in its own space, as a .ply stores them (the way back)."""
+    """The splats of a splat object in its own space, as a .ply stores them (the way back).
+
+    The object has to be in Object Mode. Raises InputError where an attribute was removed.
+    """
     mesh = scene_object.data
     means = np.empty(len(mesh.vertices) * 3, np.float32)
     mesh.vertices.foreach_get("co", means)

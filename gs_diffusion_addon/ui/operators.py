@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..core.errors import GsdError
 from ..core.run import Run
-from ..declarations import SCENE_SETTINGS, Operators, Properties
+from ..declarations import SCENE_SETTINGS, Attributes, Operators, Properties
 from ..scene.color_view import no_plain_view
 from ..scene.hiding import hide_source, show_source
 from ..scene.selection import is_geometry, stands_for_geometry
@@ -32,8 +33,23 @@ MODES = (
 
 
 def is_splat(item: bpy.types.Object | None) -> bool:
-    """Whether the object is a splat that we imported."""
-    return item is not None and Properties.SPLAT in item
+    """Whether the object is a splat that we imported, and still one: the mark outlives a conversion
+    and an applied display.
+    """
+    if item is None or item.type != "MESH" or Properties.SPLAT not in item:
+        return False
+    return Attributes.BASE in item.data.attributes
+
+
+def _can_read(operator: Any, context: bpy.types.Context) -> bool:
+    """Whether the active splat's attributes can be read now, for an operator's poll."""
+    if not is_splat(context.active_object):
+        operator.poll_message_set("The active object is no splat")
+        return False
+    if context.mode != "OBJECT":  # elsewhere Blender hides what the attributes hold
+        operator.poll_message_set("Switch to Object Mode first")
+        return False
+    return True
 
 
 class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
@@ -93,8 +109,8 @@ class GS_DIFFUSION_OT_export_splat(bpy.types.Operator, ExportHelper):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        """The active object has to be a splat."""
-        return is_splat(context.active_object)
+        """The active object has to be a splat, in Object Mode."""
+        return _can_read(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
@@ -114,7 +130,10 @@ class GS_DIFFUSION_OT_apply_splat_transform(bpy.types.Operator):
     bl_label = "Apply Splat Transform"
     bl_options = {"REGISTER", "UNDO"}
 
-    poll = GS_DIFFUSION_OT_export_splat.poll
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The active object has to be a splat, in Object Mode."""
+        return _can_read(cls, context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Apply it to all selected splats."""
@@ -135,7 +154,10 @@ class GS_DIFFUSION_OT_filter_splat(bpy.types.Operator):
     bl_label = "Add Filter"
     bl_options = {"REGISTER", "UNDO"}
 
-    poll = GS_DIFFUSION_OT_export_splat.poll
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """The active object has to be a splat."""
+        return is_splat(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add the filter's modifier."""

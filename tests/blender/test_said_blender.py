@@ -26,7 +26,7 @@ from gs_diffusion_addon.scene import (
     turntable,
 )
 from gs_diffusion_addon.ui import adopted, online, running, tools
-from tests.blender.splat_helpers import make_ball
+from tests.blender.splat_helpers import imported, make_ball
 from tests.blender.turntable_helpers import box
 from tests.said import Table, raiser
 
@@ -125,6 +125,13 @@ def _(tmp_path, monkeypatch):
 @says("Splats can only be turned, moved and scaled evenly")
 def _(tmp_path, monkeypatch):
     splat_edit.transformed(make_ball(10), Matrix.Diagonal((1, 2, 1, 1)))
+
+
+@says("a is no whole splat any more: its attribute scale is missing")
+def _(tmp_path, monkeypatch):
+    item = imported(tmp_path / "a.ply", make_ball(10))
+    item.data.attributes.remove(item.data.attributes["scale"])
+    splat_edit.export_splat(item, tmp_path / "b.ply")
 
 
 @says("cannot be started: ")

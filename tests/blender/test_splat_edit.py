@@ -7,13 +7,15 @@ from mathutils import Euler, Matrix
 
 from gs_diffusion_addon.core.harmonics import basis
 from gs_diffusion_addon.core.ply import Splats, read_splats, write_splats
+from gs_diffusion_addon.declarations import Properties
 from gs_diffusion_addon.scene import color_view
 from gs_diffusion_addon.scene.modifier_inputs import set_input
 from gs_diffusion_addon.scene.splat_display import show_splat
 from gs_diffusion_addon.scene.splat_edit import FILTERS, apply_transform, export_splat, filtered
 from gs_diffusion_addon.scene.splat_import import import_splat, splats_of
-from gs_diffusion_addon.ui import live
+from gs_diffusion_addon.ui import live, splat_panel
 from tests.blender.splat_helpers import imported, make_ball, rotation_matrices
+from tests.blender.ui_helpers import drawn
 
 
 def covariances(splats: Splats) -> np.ndarray:
@@ -171,6 +173,39 @@ def add_on():
     gs_diffusion_addon.register()
     yield
     gs_diffusion_addon.unregister()
+
+
+def test_in_edit_mode_the_tools_that_read_the_splats_say_what_to_do(tmp_path, add_on):
+    imported(tmp_path / "a.ply", make_ball(20, 0))
+    bpy.context.view_layer.objects.active = bpy.data.objects["a"]
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert "20 splats" in drawn(splat_panel.GS_DIFFUSION_PT_splat)
+    with pytest.raises(RuntimeError, match="Object Mode"):
+        bpy.ops.gs_diffusion.export_splat(filepath=str(tmp_path / "out.ply"))
+    with pytest.raises(RuntimeError, match="Object Mode"):
+        bpy.ops.gs_diffusion.apply_splat_transform()
+    assert bpy.ops.gs_diffusion.filter_splat() == {"FINISHED"}
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert bpy.ops.gs_diffusion.export_splat(filepath=str(tmp_path / "out.ply")) == {"FINISHED"}
+
+
+@pytest.mark.parametrize("how", ["point cloud", "applied"])
+def test_what_became_of_a_splat_otherwise_is_none(tmp_path, add_on, how):
+    item = imported(tmp_path / "a.ply", make_ball(20, 0))
+    bpy.context.view_layer.objects.active = item
+    item.select_set(True)
+    show_splat(item)
+    if how == "applied":
+        bpy.ops.object.modifier_apply(modifier=item.modifiers["GS Diffusion Faithful"].name)
+    else:
+        for modifier in list(item.modifiers):
+            item.modifiers.remove(modifier)
+        bpy.ops.object.convert(target="POINTCLOUD")
+    item = bpy.context.active_object
+    assert Properties.SPLAT in item  # the mark stays
+    assert "The active object is no splat" in drawn(splat_panel.GS_DIFFUSION_PT_splat)
+    for operator in (bpy.ops.gs_diffusion.export_splat, bpy.ops.gs_diffusion.splat_display):
+        assert not operator.poll()
 
 
 @pytest.mark.parametrize("colors", ["STANDARD", "EXACT"])
