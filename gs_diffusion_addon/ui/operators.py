@@ -61,8 +61,10 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
 
     filename_ext = ".ply"
     filter_glob: bpy.props.StringProperty(default="*.ply", options={"HIDDEN"})
-    files: bpy.props.CollectionProperty(type=bpy.types.OperatorFileListElement)
-    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN"})
+    files: bpy.props.CollectionProperty(
+        type=bpy.types.OperatorFileListElement, options={"HIDDEN", "SKIP_SAVE"}
+    )
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"HIDDEN", "SKIP_SAVE"})
     colors: bpy.props.EnumProperty(
         name="Colors",
         description="How the scene shall show the splats' own colors",
@@ -73,6 +75,10 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
         ),
         default="STANDARD",
     )
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Dropped: ask for the colors only. From a menu: let a file be chosen."""
+        return self.invoke_popup(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Import the chosen files and select what came."""

@@ -1,8 +1,11 @@
 """Splats there and back: round trips through Blender, applied transforms, filters, previews."""
 
+from types import SimpleNamespace
+
 import bpy
 import numpy as np
 import pytest
+from bpy_extras.io_utils import ImportHelper
 from mathutils import Euler, Matrix
 
 from gs_diffusion_addon.core.harmonics import basis
@@ -13,7 +16,7 @@ from gs_diffusion_addon.scene.modifier_inputs import set_input
 from gs_diffusion_addon.scene.splat_display import show_splat
 from gs_diffusion_addon.scene.splat_edit import FILTERS, apply_transform, export_splat, filtered
 from gs_diffusion_addon.scene.splat_import import import_splat, splats_of
-from gs_diffusion_addon.ui import live, splat_panel
+from gs_diffusion_addon.ui import live, operators, splat_panel
 from tests.blender.splat_helpers import imported, make_ball, rotation_matrices
 from tests.blender.ui_helpers import drawn
 
@@ -164,6 +167,30 @@ def test_operators_import_what_is_dropped_and_export_it(tmp_path, add_on):
     assert read_splats(tmp_path / "out.ply").degree == 4
     with pytest.raises(RuntimeError, match="does not exist"):
         bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "none.ply"))
+
+
+@pytest.mark.parametrize("dropped", [True, False])
+def test_a_dropped_file_is_not_asked_for_again(add_on, dropped):
+    """A drop invokes the operator with the path set; the menu invokes it without."""
+    asked = []
+    windows = SimpleNamespace(
+        invoke_props_dialog=lambda *_words, title, **_more: asked.append(title),
+        fileselect_add=lambda _operator: asked.append("browser"),
+    )
+    operator = SimpleNamespace(
+        properties=SimpleNamespace(is_property_set=lambda name: dropped and name == "filepath"),
+        filepath="a.ply",
+        files=[],
+        bl_label="Import Splat",
+    )
+    operator.invoke_popup = lambda context: ImportHelper.invoke_popup(operator, context)
+    context = SimpleNamespace(window_manager=windows)
+    operators.GS_DIFFUSION_OT_import_splat.invoke(operator, context, None)
+    assert asked == (["a.ply"] if dropped else ["browser"])
+    known = bpy.ops.gs_diffusion.import_splat.get_rna_type().properties
+    shown = {p.identifier for p in known if not p.is_hidden}
+    assert shown == {"colors"}  # what the dialog asks
+    assert known["files"].is_skip_save and known["directory"].is_skip_save
 
 
 @pytest.fixture

@@ -321,6 +321,26 @@ def splat_tools() -> Iterator[float]:
     driver.shoot("splat", 1300)
 
 
+def drop() -> Iterator[float]:
+    """A .ply dropped into the viewport is asked its colors only and comes; needs
+    --enable-event-simulate.
+    """
+    path = driver.OUT / "dropped.ply"
+    _write_splats(path, 100)
+    driver.in_viewport(
+        bpy.ops.gs_diffusion.import_splat,
+        filepath=str(path),
+        directory=str(driver.OUT),
+        files=[{"name": path.name}],
+    )
+    yield 1.0
+    driver.shoot("drop")
+    areas = [area.type for w in bpy.context.window_manager.windows for area in w.screen.areas]
+    assert "FILE_BROWSER" not in areas, "the dropped file was asked for again"
+    driver.press("RET")
+    yield from driver.wait_for(lambda: "dropped" in bpy.data.objects, 20)
+
+
 def main_folder() -> Iterator[float]:
     """Frames of a folder with cameras and pictures; nothing in the scene is hidden."""
     source = _newest("splat_iter1.ply")
@@ -424,20 +444,10 @@ def make_environment() -> Iterator[float]:
 
 def large_import() -> Iterator[float]:
     """How long the final import of 200,000 splats with harmonics of degree 3 holds the window."""
-    import numpy as np
-
-    ply, run, settings = (driver.module(f"core.{name}") for name in ("ply", "run", "settings"))
-    generator = np.random.default_rng(0)
-    count, widths = 200_000, {"means": (3,), "sh": (16, 3), "opacities": ()}
-    widths |= {"scales": (3,), "quats": (4,)}
-    values = {
-        name: generator.normal(size=(count, *width)).astype(np.float32)
-        for name, width in widths.items()
-    }
-    values["scales"] -= 6
+    run, settings = (driver.module(f"core.{name}") for name in ("run", "settings"))
     root = driver.OUT / "large"
     root.mkdir(exist_ok=True)
-    ply.write_splats(root / "splat_iter1.ply", ply.Splats(**values))
+    _write_splats(root / "splat_iter1.ply", 200_000)
     run.write_json(root / "run.json", run.new_manifest(settings.Settings(blend="x"), "0"))
     yield from driver.show_tab()
     driver.measure_ours()
@@ -447,6 +457,20 @@ def large_import() -> Iterator[float]:
     yield from driver.wait_for(lambda: job.message, 60)
     yield 1.0
     assert job.message.startswith("Done: "), job.message
+
+
+def _write_splats(path: Path, count: int) -> None:
+    """Random splats with harmonics of degree 3."""
+    import numpy as np
+
+    ply, generator = driver.module("core.ply"), np.random.default_rng(0)
+    widths = {"means": (3,), "sh": (16, 3), "opacities": (), "scales": (3,), "quats": (4,)}
+    values = {
+        name: generator.normal(size=(count, *width)).astype(np.float32)
+        for name, width in widths.items()
+    }
+    values["scales"] -= 6
+    ply.write_splats(path, ply.Splats(**values))
 
 
 def _newest(needed: str = "iter1/keys") -> Path:
