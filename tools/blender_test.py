@@ -108,7 +108,8 @@ def verdict(command: Sequence[str], home: Path, word: str, display: str = "") ->
     except subprocess.TimeoutExpired:
         raise AssertionError("did not end within 900 s") from None
     text = done.stdout + done.stderr
-    assert f"{word} OK" in text, "\n".join(text.splitlines()[-25:])
+    good = f"{word} OK" in text and f"{word} FAILED" not in text  # OK stands before a quit
+    assert good, "\n".join(text.splitlines()[-25:])
     kept = ("TIMER", "CANCELLED", f"{word} OK in")
     return "\n".join(line for line in done.stdout.splitlines() if line.startswith(kept))
 

@@ -13,7 +13,7 @@ from ..declarations import SCENE_SETTINGS, Operators
 from . import pictures, running
 from .job import Job
 from .online import require_run_allowed
-from .runs import newest_keys, selected
+from .runs import newest_keys, restyled, selected
 
 COLUMNS = 3
 MOST = 24
@@ -35,8 +35,7 @@ def draw(layout: Any, settings: Any, folder: Path | None) -> None:
     layout.label(text=f"Keyframes of {run.root.name}, Iteration {run.iteration}")
     left_out = rejected(settings)
     grid = layout.grid_flow(columns=COLUMNS, even_columns=True, align=True, row_major=True)
-    for path in sorted(run.keys.glob("keys*.png"))[:MOST]:
-        number = int(path.stem.removeprefix("keys"))
+    for number, path in list(restyled(run).items())[:MOST]:
         cell = grid.column(align=True)
         found = pictures.icon(path)
         if found:
@@ -106,7 +105,7 @@ class GS_DIFFUSION_OT_reject_key(bpy.types.Operator):
         now = rejected(settings) ^ {self.key}
         folder = selected(context.scene)
         run = newest_keys(folder) if folder else None
-        if run is not None and len(list(run.keys.glob("keys*.png"))) <= len(now):
+        if run is not None and not restyled(run).keys() - now:
             self.report({"ERROR"}, "One keyframe has to stay.")
             return {"CANCELLED"}
         settings.reject_keys = ",".join(str(k) for k in sorted(now))

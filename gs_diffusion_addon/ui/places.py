@@ -14,6 +14,9 @@ from ..declarations import SCENE_SETTINGS
 PACKAGE = __package__.rpartition(".")[0]
 """The add-on's name as Blender knows it, such as bl_ext.user_default.gs_diffusion_addon."""
 
+USUAL_RUNS = "//gs_diffusion"
+"""Where runs go unless the user says otherwise: beside the .blend."""
+
 
 def user_folder() -> Path:
     """A folder that outlives updates of the extension."""
@@ -51,7 +54,7 @@ def scene_of(session_uid: int) -> bpy.types.Scene | None:
 
 def runs_folder(scene: bpy.types.Scene) -> Path:
     """Where this scene's runs go; beside the .blend by default, at home for an unsaved scene."""
-    text: str = getattr(scene, SCENE_SETTINGS).folder
+    text: str = getattr(scene, SCENE_SETTINGS).folder.strip() or USUAL_RUNS
     if text.startswith("//") and not bpy.data.filepath:
         return Path.home() / "gs_diffusion"
     return Path(bpy.path.abspath(text)).absolute()

@@ -12,6 +12,7 @@ import bpy
 
 from ..core.settings import Settings, flag, from_json, kind, knob, names
 from . import findings
+from .places import USUAL_RUNS
 from .text import label
 
 NOT_SHOWN = ("blend", "model", "preset")
@@ -91,7 +92,7 @@ RunSettings = type(
                 name="Runs",
                 description="folder for the runs; each gets a folder of its own in it",
                 subtype="DIR_PATH",
-                default="//gs_diffusion",
+                default=USUAL_RUNS,
             ),
             "run": bpy.props.StringProperty(
                 name="Run", description="the run that stage buttons go on with"

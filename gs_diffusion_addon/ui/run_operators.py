@@ -161,7 +161,8 @@ class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
         """From a script: import the newest iteration that has a splat at once."""
         try:
             settings = run_settings(read_manifest(Path(self.folder)))
-            _, warnings = place_result(Run(Path(self.folder), self._iteration()), settings)
+            hide = getattr(context.scene, SCENE_SETTINGS).hide_model
+            _, warnings = place_result(Run(Path(self.folder), self._iteration()), settings, hide)
         except GsdError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

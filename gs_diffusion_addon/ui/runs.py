@@ -47,9 +47,15 @@ def selected(scene: bpy.types.Scene) -> Path | None:
 
 def newest_keys(folder: Path) -> Run | None:
     """The run at its newest iteration that has restyled keyframes; None if it has none."""
-    found = [p for p in folder.glob("iter*/keys") if p.parent.name[4:].isdecimal()]
-    numbers = [int(p.parent.name[4:]) for p in found if any(p.glob("keys*.png"))]
+    found = [p.name[4:] for p in folder.glob("iter*") if p.name[4:].isdecimal()]
+    numbers = [int(number) for number in found if restyled(Run(folder, int(number)))]
     return Run(folder, max(numbers)) if numbers else None
+
+
+def restyled(run: Run) -> dict[int, Path]:
+    """The restyled keyframes that are there, by their numbers; copies beside them are none."""
+    found = [(re.fullmatch(r"keys(\d+)\.png", p.name), p) for p in run.keys.glob("keys*.png")]
+    return dict(sorted((int(name[1]), path) for name, path in found if name))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from gs_diffusion_addon.core.stages import plan, record_name
 from gs_diffusion_addon.ui import keys, online, panels, pictures, properties, running, runs
 from gs_diffusion_addon.ui.job import Job
 from gs_diffusion_addon.ui.text import spoken
-from tests.blender.ui_helpers import drawn
+from tests.blender.ui_helpers import Layout, drawn
 
 RECORD = {"state": "done", "key": {"settings": "", "inputs": ""}}
 
@@ -107,6 +107,27 @@ def test_a_damaged_setting_does_not_break_the_strip(run):
     group().reject_keys = "four"
     assert keys.rejected(group()) == frozenset()
     assert "Frame 4" in drawn(panels.GS_DIFFUSION_PT_stylize)
+
+
+def test_what_lies_beside_the_keyframes_is_not_one(run):
+    """A file manager's copy, another program's backup."""
+    for name in ("keys00003 copy.png", "keys00005.png~", "keys.png", "keys00006-old.png"):
+        (run.keys / name).touch()
+    (Run(run.root, 3).keys).mkdir(parents=True)
+    (Run(run.root, 3).keys / "keys00000 (2).png").touch()
+    shown = drawn(panels.GS_DIFFUSION_PT_stylize)
+    assert [s for s in shown if s.startswith("Frame ")] == ["Frame 0", "Frame 4", "Frame 8"]
+    bpy.ops.gs_diffusion.reject_key(key=4)
+    bpy.ops.gs_diffusion.reject_key(key=8)
+    with pytest.raises(RuntimeError, match="has to stay"):
+        bpy.ops.gs_diffusion.reject_key(key=0)
+
+
+def test_a_misspelled_property_of_a_button_fails():
+    button = Layout().operator("gs_diffusion.reroll_key")
+    for name, value in (("iteraton", 1), ("key", "4")):
+        with pytest.raises(AssertionError):
+            setattr(button, name, value)
 
 
 def test_the_wait_for_ebsynth_is_shown_and_can_be_skipped(run):

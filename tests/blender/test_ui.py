@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import bpy
 import numpy as np
@@ -15,6 +16,7 @@ from gs_diffusion_addon.core.settings import Settings, from_json, kind, knob, na
 from gs_diffusion_addon.core.stages import plan
 from gs_diffusion_addon.ui import panels, properties, run_panels, running, runs, splat_panel
 from gs_diffusion_addon.ui.job import Job
+from gs_diffusion_addon.ui.places import runs_folder
 from tests.blender.ui_helpers import drawn
 
 
@@ -276,6 +278,25 @@ def test_run_operator_says_why_it_failed_and_starts_over_in_the_same_folder(tmp_
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["run-001"]
     with pytest.raises(RuntimeError, match="no unfinished run"):
         bpy.ops.gs_diffusion.run_iteration(resume=True)
+
+
+def test_an_emptied_runs_field_means_the_usual_place(tmp_path):
+    """Not the folder that Blender was started in."""
+    group().folder = " "
+    assert runs_folder(bpy.context.scene) == Path.home() / "gs_diffusion"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "bust.blend"))
+    for text in ("", "//gs_diffusion"):
+        group().folder = text
+        assert runs_folder(bpy.context.scene) == tmp_path / "gs_diffusion"
+
+
+@pytest.mark.parametrize("hide", [True, False])
+def test_import_result_heeds_hide_the_model(tmp_path, hide):
+    run = finished_run(tmp_path / "runs")
+    bpy.ops.mesh.primitive_cube_add()
+    group().hide_model = hide
+    assert bpy.ops.gs_diffusion.import_result(folder=str(run)) == {"FINISHED"}
+    assert "splat_iter1" in bpy.data.objects and bpy.data.objects["Cube"].hide_render == hide
 
 
 def test_runs_are_found_in_order(tmp_path):

@@ -5,6 +5,21 @@ from types import SimpleNamespace
 import bpy
 
 
+class Options:
+    """Stands in for a drawn operator's properties: takes those that it has, with usable values."""
+
+    def __init__(self, properties):
+        object.__setattr__(self, "_properties", properties)
+
+    def __setattr__(self, name, value):
+        known = self._properties.get(name)
+        assert known is not None, f"there is no property {name!r}"
+        kinds = {"BOOLEAN": bool, "INT": int, "FLOAT": (int, float), "STRING": str, "ENUM": str}
+        assert isinstance(value, kinds[known.type]), f"{name} cannot be {value!r}"
+        if known.type == "ENUM":
+            assert value in known.enum_items, f"{name} cannot be {value!r}"
+
+
 class Layout:
     """Stands in for bpy's UILayout, which exists only in a window: checks what a panel asks for."""
 
@@ -42,10 +57,10 @@ class Layout:
         module, operator = name.split(".")
         assert operator in dir(getattr(bpy.ops, module)) and icon in self.icons
         self.shown.append(text or name)
-        return SimpleNamespace()
+        return Options(getattr(getattr(bpy.ops, module), operator).get_rna_type().properties)
 
     def operator_menu_enum(self, name, prop, text="", icon="NONE"):
-        self.operator(name, text, icon)
+        assert self.operator(name, text, icon)._properties[prop].type == "ENUM"
 
 
 def drawn(panel) -> list[str]:

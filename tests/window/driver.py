@@ -127,6 +127,18 @@ def measured(owner: Any, name: str, label: str = "") -> None:
     setattr(owner, name, timed)
 
 
+def recorded(owner: Any, name: str) -> list[Any]:
+    """What each call of ``owner.name`` from now on gives back."""
+    function, found = getattr(owner, name), []
+
+    def noted(self: Any, context: Any, event: Any) -> Any:  # Blender counts the arguments
+        found.append(function(self, context, event))
+        return found[-1]
+
+    setattr(owner, name, noted)
+    return found
+
+
 def measure_ours() -> None:
     """Watch all that Blender calls of ours while a run works."""
     running, panels = ui("running"), ui("panels")

@@ -160,17 +160,25 @@ def _offered(operator: str) -> Iterator[float]:
 
 
 def ask_before_quitting() -> Iterator[float]:
-    """Ctrl-Q during a run asks; needs --enable-event-simulate."""
+    """Ctrl-Q during a run asks, and Escape goes back to it; needs --enable-event-simulate."""
+    asked = driver.recorded(driver.ui("quitting").GS_DIFFUSION_OT_quit, "invoke")
     yield from _press_run()
     yield 2.0
     driver.press("Q", ctrl=True)
     yield 2.0
     driver.shoot("quit")
+    assert asked == [{"RUNNING_MODAL"}], f"no dialog: {asked}"
+    driver.press("ESC")
+    yield 1.0
+    assert driver.ui("running").is_running(), _job().outcome
     _job().end_now()
 
 
 def search() -> Iterator[float]:
-    """F3 finds the button in a factory scene; needs --enable-event-simulate."""
+    """F3 finds the button in a factory scene, and Return presses it; needs
+    --enable-event-simulate.
+    """
+    driver.settings().folder = str(driver.OUT / "runs")
     yield from driver.show_tab()
     driver.press("F3")
     yield 1.5
@@ -179,6 +187,11 @@ def search() -> Iterator[float]:
         yield 0.3
     yield 1.5
     driver.shoot("search")
+    assert _job() is None
+    driver.press("RET")
+    yield from driver.wait_for(lambda: _job() and _job().launched, 60)
+    assert "--iterations=1" in _job().command, _job().command
+    _job().end_now()
 
 
 def one_panel() -> Iterator[float]:
