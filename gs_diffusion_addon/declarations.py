@@ -79,11 +79,12 @@ class Attributes:
 
 
 class Properties:
-    """Custom properties on objects."""
+    """Custom properties on objects, and of a scene the view it had before a splat came."""
 
     SPLAT = "gs_diffusion_splat"
     HIDDEN = "gs_diffusion_hidden"
     RESULT = "gs_diffusion_result"
+    VIEW = "gs_diffusion_view"
 
 
 class Nodes:

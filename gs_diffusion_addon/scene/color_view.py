@@ -13,6 +13,7 @@ import numpy.typing as npt
 from mathutils import Color
 
 from ..core.errors import StageError
+from ..declarations import Properties
 
 RAW_VIEW = "Raw"
 """The view transform that changes nothing."""
@@ -50,6 +51,50 @@ def show_plainly(scene: bpy.types.Scene, srgb: bool = False) -> bool:
     return False
 
 
+def leave_tone_mapping(scene: bpy.types.Scene, keep_raw: bool = True) -> list[str]:
+    """Choose a view without tone mapping where the scene has another, and change nothing else.
+
+    Exposure, gamma, curves and white balance stay as they are, since they are for all that the
+    scene shows; a look belongs to its view and goes with it. :func:`restore_view` brings both back.
+    Returns what to tell the user; raises StageError, and changes nothing, where there is no such
+    view. ``keep_raw``: the view Raw, which tones nothing either, may stay.
+    """
+    view = scene.view_settings
+    before = {"view_transform": view.view_transform, "look": view.look}
+    said = []
+    if before["view_transform"] not in (*PLAIN_VIEWS, *((RAW_VIEW,) if keep_raw else ())):
+        if not any(_set(view, "view_transform", name) for name in PLAIN_VIEWS):
+            raise no_plain_view()
+        _set(view, "look", "None")
+        scene[Properties.VIEW] = before
+        said.append(
+            f"The view transform is {view.view_transform} now, without tone mapping, which would "
+            f"change the splat's colors; it was {before['view_transform']}."
+        )
+    colored = [name for name, changed in _adjustments(view).items() if changed]
+    if colored:
+        said.append(
+            f"The scene's {' and '.join(colored)} change the splat's colors, too; Match the "
+            "Trainer's Colors resets them."
+        )
+    return said
+
+
+def restore_view(scene: bpy.types.Scene) -> bool:
+    """Undo :func:`leave_tone_mapping`, unless the user has chosen another view since; returns
+    whether that changed anything.
+    """
+    before = scene.get(Properties.VIEW)
+    if before is None:
+        return False
+    kept = before.to_dict()
+    del scene[Properties.VIEW]
+    view = scene.view_settings
+    if view.view_transform not in PLAIN_VIEWS:
+        return False
+    return all(_set(view, name, kept[name]) for name in ("view_transform", "look"))
+
+
 def show_raw(scene: bpy.types.Scene) -> bool:
     """Choose the view that shows numbers as they are; False where there is none."""
     if not _set(scene.view_settings, "view_transform", RAW_VIEW):
@@ -64,6 +109,17 @@ def _set(owner: bpy.types.bpy_struct, name: str, value: str) -> bool:
     except TypeError:  # the configuration has no such choice
         return False
     return True
+
+
+def _adjustments(view: bpy.types.ColorManagedViewSettings) -> dict[str, bool]:
+    """What of the settings beside the view transform is not neutral, in the user's words."""
+    return {
+        "look": view.look != "None",
+        "exposure": view.exposure != 0.0,
+        "gamma": view.gamma != 1.0,
+        "curves": view.use_curve_mapping,
+        "white balance": getattr(view, "use_white_balance", False),  # 4.3 on
+    }
 
 
 def _neutral(view: bpy.types.ColorManagedViewSettings) -> None:

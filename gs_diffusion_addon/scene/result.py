@@ -18,17 +18,15 @@ from ..core.run import Run, atomic
 from ..core.settings import Settings
 from ..declarations import Attributes
 from . import selection
-from .color_view import no_plain_view
 from .hiding import hide_earlier, hide_source, still_shown
 from .model_file import open_source
 from .snapshot import temporarily
 from .splat_display import (
     PIXEL,
+    adapt_scene,
     build_displays,
-    prepare_scene,
     set_display,
     show_splat,
-    shows_exact,
 )
 from .splat_faithful import DILATION
 from .splat_import import SCALAR, Attribute, filling, object_of, read_usable, set_attribute
@@ -67,7 +65,8 @@ def place_result(
 @dataclass
 class Placing:
     """:func:`place_result` in steps that are short enough for a window: first :meth:`read`, which a
-    thread may do, then :meth:`steps`, after which ``splat`` and ``warnings`` are known.
+    thread may do, then :meth:`steps`, after which ``splat`` and ``warnings`` are known, and
+    ``notes``: what was changed in the scene's colors, for whoever has it open.
     """
 
     run: Run
@@ -75,6 +74,7 @@ class Placing:
     hide: bool = True
     splat: bpy.types.Object = None
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     _read: tuple[Splats, list[Attribute]] | None = None
 
     def read(self) -> None:
@@ -101,8 +101,10 @@ class Placing:
         scene.collection.objects.link(splat)
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)
-        if not prepare_scene(scene, exact=shows_exact(scene)):
-            self.warnings.append(str(no_plain_view()))
+        try:
+            self.notes += adapt_scene(scene)
+        except StageError as no_view:
+            self.warnings.append(str(no_view))
         self.splat = splat
 
 

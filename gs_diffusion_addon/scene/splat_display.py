@@ -18,7 +18,7 @@ from typing import Any, Literal
 import bpy
 
 from ..declarations import Attributes, Nodes, Properties
-from .color_view import RAW_VIEW, show_plainly, show_raw
+from .color_view import RAW_VIEW, leave_tone_mapping, show_plainly, show_raw
 from .modifier_inputs import get_input, set_input
 from .node_math import Builder
 from .splat_color import (
@@ -125,15 +125,31 @@ def prepare_scene(scene: bpy.types.Scene, exact: bool = False) -> bool:
 
     With ``exact`` the picture's numbers are the trained numbers (view transform Raw): overlapping
     splats then blend as in the trainer, but everything else in the scene looks too dark. Without,
-    they blend as light does (view transform Standard).
+    they blend as light does (view transform Standard). Exposure and the like are reset.
     """
     found = show_raw(scene) if exact else show_plainly(scene)
+    _let_through(scene)
+    return found
+
+
+def adapt_scene(scene: bpy.types.Scene, keep_raw: bool = True) -> list[str]:
+    """As :func:`prepare_scene`, but change no more of what the user has set than the view, if it
+    tones colors (:func:`~.color_view.leave_tone_mapping`). Returns what to tell the user; raises
+    StageError where there is no other view, all but the view is set then.
+    """
+    try:
+        return leave_tone_mapping(scene, keep_raw)
+    finally:
+        _let_through(scene)
+
+
+def _let_through(scene: bpy.types.Scene) -> None:
+    """Splats emit what the view shows in their colors, and rays pass all layers of them."""
     follow_view(scene)
     if hasattr(scene, "cycles"):
         cycles = scene.cycles
         cycles.transparent_max_bounces = max(cycles.transparent_max_bounces, TRANSPARENT_BOUNCES)
         cycles.min_transparent_bounces = max(cycles.min_transparent_bounces, CERTAIN_BOUNCES)
-    return found
 
 
 def follow_view(scene: bpy.types.Scene) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import bpy
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from ..core.errors import GsdError
+from ..core.errors import GsdError, StageError
 from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Attributes, Operators, Properties
-from ..scene.color_view import no_plain_view
+from ..scene.color_view import no_plain_view, restore_view
 from ..scene.hiding import hide_source, show_source
 from ..scene.selection import is_geometry, stands_for_geometry
 from ..scene.splat_display import (
+    adapt_scene,
     fit_pixel,
     follow_view,
     prepare_scene,
@@ -52,6 +53,15 @@ def _can_read(operator: Any, context: bpy.types.Context) -> bool:
     return True
 
 
+def _adapt(operator: Any, scene: bpy.types.Scene, keep_raw: bool = True) -> None:
+    """Let the scene show splats in their colors, and say what that changed."""
+    try:
+        for sentence in adapt_scene(scene, keep_raw):
+            operator.report({"INFO"}, sentence)
+    except StageError as no_view:
+        operator.report({"WARNING"}, str(no_view))
+
+
 class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
     """Import a 3D Gaussian Splatting model (.ply)"""
 
@@ -69,7 +79,11 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
         name="Colors",
         description="How the scene shall show the splats' own colors",
         items=(
-            ("STANDARD", "Standard", "View transform Standard: splats blend as light does"),
+            (
+                "STANDARD",
+                "Standard",
+                "No tone mapping (view transform Standard): blend as light does",
+            ),
             ("EXACT", "As Trained", "View transform Raw: splats blend as in the trainer"),
             ("KEEP", "Leave the Scene", "Change nothing in the scene's color management"),
         ),
@@ -97,8 +111,9 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
             fit_pixel(item, context.scene)
             item.select_set(True)
             context.view_layer.objects.active = item
-        exact = self.colors == "EXACT"
-        if imported and self.colors != "KEEP" and not prepare_scene(context.scene, exact):
+        if imported and self.colors == "STANDARD":
+            _adapt(self, context.scene, keep_raw=False)
+        if imported and self.colors == "EXACT" and not prepare_scene(context.scene, exact=True):
             self.report({"WARNING"}, str(no_plain_view()))
         follow_view(context.scene)
         return {"FINISHED"} if imported else {"CANCELLED"}
@@ -245,10 +260,17 @@ class GS_DIFFUSION_OT_toggle_source(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Show what is hidden; if nothing was, hide the selection."""
-        shown = show_source(context.scene)
-        if not shown:
-            hide_source([o for o in context.selected_objects if is_geometry(o)])
+        """Show what is hidden; if nothing was, hide the selection. The view comes along: the
+        model's own, or one that shows a splat's colors.
+        """
+        scene = context.scene
+        if show_source(scene):
+            restore_view(scene)
+            return {"FINISHED"}
+        hide_source([o for o in context.selected_objects if is_geometry(o)])
+        behind = any(Properties.HIDDEN in o for o in scene.objects)
+        if behind and any(is_splat(o) for o in scene.objects):
+            _adapt(self, scene)
         return {"FINISHED"}
 
 

@@ -223,7 +223,7 @@ def _importing(job: Job, iteration: int = 0) -> Iterator[None]:
         if placing is not None:
             yield from _read(placing)
             yield from _paced(placing.steps())
-            job.warnings += placing.warnings
+            job.warnings += [*placing.warnings, *placing.notes]
             yield
             bpy.ops.ed.undo_push(message="Run Diffusion Iteration")
     except (GsdError, OSError, RuntimeError) as error:

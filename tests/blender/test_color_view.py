@@ -9,7 +9,9 @@ from pathlib import Path
 
 import bpy
 import numpy as np
+import pytest
 
+from gs_diffusion_addon.core.errors import StageError
 from gs_diffusion_addon.scene import color_view, splat_display
 from gs_diffusion_addon.scene.color_view import from_linear_srgb, show_plainly, show_raw
 from tests.blender.turntable_helpers import emission, monkey, read_png, render, small
@@ -59,6 +61,47 @@ def test_without_a_plain_view_nothing_changes(monkeypatch):
     monkeypatch.setattr(color_view, "PLAIN_VIEWS", ("Nothing", "Nowhere"))
     assert not show_plainly(scene) and not show_plainly(scene, srgb=True)
     assert not splat_display.prepare_scene(scene)
+    with pytest.raises(StageError, match="has no view without tone mapping"):
+        splat_display.adapt_scene(scene)
+    assert "gs_diffusion_view" not in scene
     assert scene.view_settings.view_transform == "AgX"
     assert scene.display_settings.display_device == "sRGB"
     assert show_raw(scene) and scene.view_settings.view_transform == "Raw"
+
+
+def graded(view_transform: str, look: str):
+    """The open scene as an artist has graded it."""
+    scene = bpy.context.scene
+    view = scene.view_settings
+    view.view_transform, view.look = view_transform, look
+    view.exposure, view.gamma, view.use_curve_mapping = 0.5, 1.25, True
+    return scene, view
+
+
+def test_a_splat_changes_a_scenes_view_alone_and_says_so():
+    scene, view = graded("AgX", "AgX - High Contrast")
+    said = splat_display.adapt_scene(scene)
+    assert (view.view_transform, view.look) == ("Standard", "None")
+    assert (view.exposure, view.gamma, view.use_curve_mapping) == (0.5, 1.25, True)
+    assert "is Standard now" in said[0] and "it was AgX" in said[0]
+    assert "exposure and gamma and curves change" in said[1] and len(said) == 2
+    assert len(splat_display.adapt_scene(scene)) == 1  # a second splat changes nothing more
+    assert color_view.restore_view(scene)
+    assert (view.view_transform, view.look, view.exposure) == ("AgX", "AgX - High Contrast", 0.5)
+    assert not color_view.restore_view(scene)
+
+
+@pytest.mark.parametrize("kept", ["Standard", "Raw"])
+def test_a_scene_without_tone_mapping_stays_as_it_is(kept):
+    scene, view = graded(kept, "None")
+    said = splat_display.adapt_scene(scene)
+    assert view.view_transform == kept and view.exposure == 0.5 and len(said) == 1
+    splat_display.adapt_scene(scene, keep_raw=False)
+    assert view.view_transform == "Standard"
+
+
+def test_a_view_that_was_chosen_since_is_not_taken_back():
+    scene, view = graded("AgX", "None")
+    splat_display.adapt_scene(scene)
+    view.view_transform = "Filmic"
+    assert not color_view.restore_view(scene) and view.view_transform == "Filmic"

@@ -299,6 +299,29 @@ def test_import_result_heeds_hide_the_model(tmp_path, hide):
     assert "splat_iter1" in bpy.data.objects and bpy.data.objects["Cube"].hide_render == hide
 
 
+def test_the_models_view_goes_and_comes_with_the_model(tmp_path):
+    run = finished_run(tmp_path / "runs")
+    bpy.ops.mesh.primitive_cube_add()
+    cube, view = bpy.context.active_object, bpy.context.scene.view_settings
+    view.view_transform, view.exposure = "AgX", 0.5
+    bpy.ops.gs_diffusion.import_result(folder=str(run))
+    assert cube.hide_render and (view.view_transform, view.exposure) == ("Standard", 0.5)
+    bpy.ops.gs_diffusion.toggle_source()
+    assert not cube.hide_render and view.view_transform == "AgX"
+    cube.select_set(True)
+    bpy.ops.gs_diffusion.toggle_source()
+    assert cube.hide_render and view.view_transform == "Standard"
+    assert bpy.ops.gs_diffusion.match_colors(exact=False) == {"FINISHED"}
+    assert view.exposure == 0
+
+
+def test_the_panel_says_what_a_splat_changed_in_the_scene(tmp_path):
+    """What a window's timer does at a run's end."""
+    bpy.context.scene.view_settings.view_transform = "AgX"
+    running.import_run(finished_run(tmp_path / "runs"), 1)
+    assert "The view transform is Standard now" in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+
+
 def test_runs_are_found_in_order(tmp_path):
     for name in ("run-002", "run-010", "run-1000", "other", "run-x"):
         (tmp_path / name).mkdir()
