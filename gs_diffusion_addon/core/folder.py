@@ -13,7 +13,7 @@ from typing import Any
 from . import loop, stages, upstream
 from .errors import InputError
 from .made import Made
-from .run import PANEL_LOG, SCENE_COPY, TEMPORARY, Run, read_manifest, run_settings
+from .run import PANEL_LOG, SCENE_COPY, SCENE_NAMES, TEMPORARY, Run, read_manifest, run_settings
 from .settings import Settings
 
 
@@ -22,7 +22,7 @@ def prepare_folder(root: Path) -> None:
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; choose a folder for --out.")
     if root.is_dir() and not (root / "run.json").exists():
-        ours = (".lock", SCENE_COPY, "logs")
+        ours = (".lock", SCENE_COPY, SCENE_NAMES, "logs")
         # A kill before the first run.json was whole left it under its temporary name.
         strangers = sorted(
             p.name

@@ -27,6 +27,8 @@ FORMAT = 1
 TEMPORARY = ".gsd-tmp-"
 SCENE_COPY = "scene.blend"
 """The open scene as the panel saved it into the run folder before the run began."""
+SCENE_NAMES = "scene.json"
+"""Which .blend, scene and objects that was."""
 PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 """Seconds between the tries to rename or delete what somebody has open, on Windows."""
 PANEL_LOG = "panel.log"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,11 +67,14 @@ class Placing:
     """:func:`place_result` in steps that are short enough for a window: first :meth:`read`, which a
     thread may do, then :meth:`steps`, after which ``splat`` and ``warnings`` are known, and
     ``notes``: what was changed in the scene's colors, for whoever has it open.
+
+    ``model``: full names of the objects to hide; None: those that the run's settings mean now.
     """
 
     run: Run
     settings: Settings
     hide: bool = True
+    model: Sequence[str] | None = None
     splat: bpy.types.Object = None
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -95,7 +98,7 @@ class Placing:
         splat = object_of(name, mesh, splats.degree)
         yield
         scene = bpy.context.scene
-        if self.hide and (stubborn := hide_source(_model(self.settings))):
+        if self.hide and (stubborn := hide_source(_model(self.settings, self.model))):
             self.warnings.append(still_shown(stubborn))
         hide_earlier(scene, splat, self.settings)
         scene.collection.objects.link(splat)
@@ -108,13 +111,15 @@ class Placing:
         self.splat = splat
 
 
-def _model(settings: Settings) -> list[bpy.types.Object]:
-    """What the turntable went around; nothing when it is hidden already (a later iteration), or
-    when the frames came from a main folder and not from a scene.
+def _model(settings: Settings, names: Sequence[str] | None) -> list[bpy.types.Object]:
+    """What the turntable went around: the objects of these full names, or else what the settings
+    mean; nothing where the frames came from a main folder and not from a scene.
     """
+    scene, layer = bpy.context.scene, bpy.context.view_layer
     if settings.main_folder:
         return []
-    scene, layer = bpy.context.scene, bpy.context.view_layer
+    if names is not None:
+        return [o for o in scene.objects if o.name_full in names and selection.is_geometry(o)]
     try:
         chosen = selection.chosen_objects(settings.objects, scene, layer)
     except InputError:

@@ -19,13 +19,20 @@ OTHER_GEOMETRY = {"CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL", "GPENCIL"}
 def rendered_objects(layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
     """The objects of a view layer that a render shows, sorted by name.
 
-    Left out are objects and collections switched off for rendering, excluded collections, and
-    shadow catchers: on transparent film their shadows would be smears around the model.
+    Models hidden behind their splats count as shown (see :mod:`.hiding`). Left out are objects and
+    collections switched off for rendering, excluded collections, and shadow catchers: on
+    transparent film their shadows would be smears around the model.
     """
     found: dict[str, bpy.types.Object] = {}
     for collection in _rendered_collections(layer.layer_collection):
-        found.update((o.name_full, o) for o in collection.objects if not o.hide_render)
+        found.update((o.name_full, o) for o in collection.objects if _renders(o))
     return [found[name] for name in sorted(found) if not catches_shadows(found[name])]
+
+
+def _renders(item: bpy.types.Object) -> bool:
+    """Whether renders show the object, or would if it were not hidden behind its splat."""
+    before = item.get(Properties.HIDDEN)
+    return not (item.hide_render if before is None else before[1])
 
 
 def catches_shadows(item: bpy.types.Object) -> bool:
@@ -105,7 +112,7 @@ def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
                 f"{_short(known)}."
             )
         members = _without_splats(list(collection.all_objects))
-    shown = [o for o in members if not o.hide_render]
+    shown = [o for o in members if _renders(o)]
     if not shown:
         raise InputError(f"{name!r} is switched off for rendering; switch it on to turn around it.")
     return shown
@@ -114,7 +121,7 @@ def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
 def _without_splats(objects: list[bpy.types.Object]) -> list[bpy.types.Object]:
     """The objects that are no splats, or all of them where nothing else has geometry."""
     rest = [o for o in objects if Properties.SPLAT not in o]
-    return rest if any(is_geometry(o) and not o.hide_render for o in rest) else objects
+    return rest if any(is_geometry(o) and _renders(o) for o in rest) else objects
 
 
 def _stand_ins(item: bpy.types.Object) -> Iterable[bpy.types.Object]:

@@ -12,6 +12,7 @@ from . import (
     keys,
     menus,
     operators,
+    origin,
     panels,
     pictures,
     places,
@@ -49,7 +50,7 @@ def register() -> None:
         bpy.utils.register_class(cls)
     setattr(bpy.types.Scene, SCENE_SETTINGS, bpy.props.PointerProperty(type=properties.RunSettings))
     menus.register()
-    running.register()
+    origin.register()
     quitting.register()
     places.name_environment()
     if getattr(bpy.app, "module", False):
@@ -61,6 +62,7 @@ def unregister() -> None:
     """Take everything out of Blender again and stop a running job."""
     atexit.unregister(unregister)
     running.unregister()
+    origin.unregister()
     quitting.unregister()
     menus.unregister()
     pictures.forget()

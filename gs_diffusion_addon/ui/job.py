@@ -31,8 +31,8 @@ PREFIX = "gsd: "
 class Job:
     """One run of the worker: the command, its folder, and what is known of it now.
 
-    ``prepare`` is done by :meth:`launch` before the child is started; ``file`` is the .blend that
-    was open then.
+    ``prepare`` is done by :meth:`launch` before the child is started; ``origin`` is the scene
+    that a run's result goes to (:class:`.origin.Origin`; None: to any).
     """
 
     command: Sequence[str]
@@ -54,7 +54,7 @@ class Job:
     rows: list[dict[str, Any]] = field(default_factory=list)
     prepare: Callable[[], None] | None = None
     launched: bool = False
-    file: str = ""
+    origin: Any = None
 
     def launch(self) -> None:
         """Prepare and start the child; raises the package's errors, after which the job is over."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.app.handlers import persistent
 
 from ..core.errors import EXIT_DONE, GsdError, InputError
 from ..core.interpreters import blender_command
@@ -23,7 +22,7 @@ from ..core.run import SCENE_COPY, Run, in_use, read_manifest, run_settings
 from ..core.settings import Settings
 from ..declarations import SCENE_SETTINGS
 from ..scene.result import Placing, save_scene
-from . import live
+from . import live, origin
 from .adopted import Adopted
 from .job import Job
 from .online import require_allowed, require_run_allowed
@@ -82,6 +81,7 @@ def start_new(scene: bpy.types.Scene, until: str = "import", iterations: int = 0
     run = next_run(folder)
     try:
         run.mkdir(parents=True, exist_ok=True)
+        origin.begin(run, scene)
     except OSError as error:
         raise InputError(f"{run} cannot be made: {error.strerror or error}.") from None
     words = [*source_of(settings, run), *options(settings, worker_python(settings))]
@@ -109,7 +109,7 @@ def start_in(scene: bpy.types.Scene, run: Path, words: Sequence[str] = ()) -> Jo
     kind = Job if bpy.app.background else Adopted
     events = ["--events"] if bpy.app.background else []
     command = [*command_of(settings), "run", f"--out={run}", *events, *words]
-    job = kind(command, run, settings.threads, file=bpy.data.filepath)
+    job = kind(command, run, settings.threads, origin=origin.origin_of(run))
     settings.run = run.name
     return become_current(job)
 
@@ -126,7 +126,7 @@ def adopt(scene: bpy.types.Scene, run: Path) -> Job:
     if not in_use(run):
         raise InputError(f"Nobody works in {run}; resume it instead.")
     getattr(scene, SCENE_SETTINGS).run = run.name
-    job = Adopted((), run, file=bpy.data.filepath)
+    job = Adopted((), run, origin=origin.origin_of(run))
     job.adopt()
     return become_current(job)
 
@@ -188,7 +188,7 @@ def _tick() -> float | None:
             _steps.remove(steps)
     if is_running() and current is not None:
         live.follow(current)
-        if isinstance(current, Adopted) and current.command and current.file == bpy.data.filepath:
+        if isinstance(current, Adopted) and current.command and current.origin.is_open:
             current.outlive = getattr(bpy.context.scene, SCENE_SETTINGS).outlive
     _redraw()
     return SOON if _steps else TICK if _followed else None
@@ -199,9 +199,8 @@ def finish_run(job: Job) -> Iterator[None] | None:
     live.remove()
     if not job.succeeded:
         return None
-    if job.file != bpy.data.filepath:
-        name = Path(job.file).name or "the unsaved scene"
-        job.message = f"Done, but {name} is not open any more: Runs > Import brings the splat."
+    if job.origin is not None and not job.origin.is_open:
+        job.message = f"Done, but {job.origin} is not open now: Runs > Import brings the splat."
         return None
     return _importing(job)
 
@@ -210,7 +209,7 @@ def import_run(folder: Path, iteration: int) -> None:
     """Bring the splat of a finished iteration as at a run's end; the panel tells the outcome unless
     another job is under way.
     """
-    job = Job((), folder, code=EXIT_DONE, launched=True, file=bpy.data.filepath)
+    job = Job((), folder, code=EXIT_DONE, launched=True)
     if not is_running():
         become_current(job)
     follow(job, lambda ended: _importing(ended, iteration))
@@ -266,7 +265,8 @@ def result_of(job: Job, iteration: int = 0) -> Placing | None:
     settings = run_settings(read_manifest(job.folder))
     run = Run(job.folder, iteration or last_iteration(job.folder, settings))
     hide = getattr(bpy.context.scene, SCENE_SETTINGS).hide_model
-    return Placing(run, settings, hide) if run.splat.is_file() else None
+    model = origin.model_of(job.folder) if job.origin is None else job.origin.model
+    return Placing(run, settings, hide, model) if run.splat.is_file() else None
 
 
 def show_result(job: Job) -> list[str]:
@@ -299,33 +299,6 @@ def _redraw() -> None:
                 area.tag_redraw()
 
 
-@persistent
-def _saved(_file: Any, _more: Any = None) -> None:
-    """The scene that a job belongs to goes by another name after Save As."""
-    if current is not None and current.file == _saved_before[0]:
-        current.file = bpy.data.filepath
-
-
-@persistent
-def _before_save(_file: Any, _more: Any = None) -> None:
-    _saved_before[0] = bpy.data.filepath
-
-
-_saved_before = [""]
-
-
-def register() -> None:
-    """Notice Save As."""
-    bpy.app.handlers.save_pre.append(_before_save)
-    bpy.app.handlers.save_post.append(_saved)
-
-
 def unregister() -> None:
     """End everything; harmless when nothing is registered."""
     stop_for_good()
-    for handlers, function in (
-        (bpy.app.handlers.save_pre, _before_save),
-        (bpy.app.handlers.save_post, _saved),
-    ):
-        if function in handlers:
-            handlers.remove(function)

@@ -7,10 +7,8 @@ import time
 import bpy
 import pytest
 
-import gs_diffusion_addon
 from gs_diffusion_addon.core.errors import StageError
 from gs_diffusion_addon.core.run import Run, locked
-from gs_diffusion_addon.ui import running
 from gs_diffusion_addon.ui.adopted import Adopted, log_tail, owner
 from gs_diffusion_addon.ui.job import Job
 
@@ -111,23 +109,6 @@ def test_the_newest_log_is_shown(tmp_path):
     (logs / "panel.log").write_text("no\n")
     os.utime(logs / "0-turntable.log", (1, 1))
     assert log_tail(tmp_path, 2) == ["line 7", "line 8"]
-
-
-@pytest.fixture
-def registered():
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
-
-
-def test_the_splat_of_a_run_does_not_go_into_another_file(tmp_path, registered):
-    job = Job((), tmp_path, code=0, launched=True, file=bpy.data.filepath)
-    running.become_current(job)
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "mine.blend"))
-    assert job.file == bpy.data.filepath  # Save As: the scene has another name now
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    assert running.finish_run(job) is None
-    assert job.message.startswith("Done, but mine.blend is not open")
 
 
 def test_saving_the_copy_leaves_the_preferences_alone(tmp_path):
