@@ -32,7 +32,8 @@ class Job:
     """One run of the worker: the command, its folder, and what is known of it now.
 
     ``prepare`` is done by :meth:`launch` before the child is started; ``origin`` is the scene
-    that a run's result goes to (:class:`.origin.Origin`; None: to any).
+    that a run's result goes to (:class:`.origin.Origin`; None: to any);
+    ``until`` is the last stage that it was asked for, "" for a job that is no run.
     """
 
     command: Sequence[str]
@@ -55,6 +56,7 @@ class Job:
     prepare: Callable[[], None] | None = None
     launched: bool = False
     origin: Any = None
+    until: str = ""
 
     def launch(self) -> None:
         """Prepare and start the child; raises the package's errors, after which the job is over."""
@@ -126,7 +128,7 @@ class Job:
     def outcome(self) -> str:
         """One sentence for the user once the job has ended."""
         if self.cancelled or self.code == EXIT_INTERRUPTED:
-            return "Stopped; Resume goes on from here."
+            return "Stopped; Resume goes on from here." if self.until else "Stopped."
         return self.message or f"The worker ended with code {self.code}; see logs in {self.folder}."
 
     def _read(self) -> None:
@@ -153,6 +155,13 @@ class Job:
         elif not self.cancelled:
             self._show(item)
 
+    def _asked(self, stages: object) -> None:
+        """A run that somebody else started says itself how far it goes; the last is 1/import."""
+        if not self.command and isinstance(stages, list) and stages:
+            last = str(stages[-1]).rpartition("/")[2]
+            if last != "report":  # where a main folder's run ends, which has a result, too
+                self.until = last
+
     def _picture(self, path: object) -> None:
         name = self._inside(path)
         if name.lower().endswith(PICTURES):
@@ -164,7 +173,9 @@ class Job:
 
     def _show(self, event: Event) -> None:
         kind = event["event"]
-        if kind == "stage_started":
+        if kind == "run_started":
+            self._asked(event.get("stages"))
+        elif kind == "stage_started":
             self.stage = str(event.get("label", event.get("stage", "")))
             self.iteration = int(event.get("iteration") or 0)
             self.detail, self.share, self.eta, self.rows = "", 0.0, None, []

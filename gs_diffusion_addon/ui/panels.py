@@ -152,7 +152,7 @@ def _draw_outcome(layout: Any, job: Job) -> None:
     line = box.row(align=True)
     if log is not None and not job.succeeded:
         line.operator(Operators.OPEN_FILE, text="Log", icon="TEXT").path = str(log)
-    if not job.succeeded and Run(job.folder).manifest.is_file():
+    if job.until and not job.succeeded and Run(job.folder).manifest.is_file():
         line.operator(Operators.RESUME_RUN, text="Resume", icon="PLAY").folder = str(job.folder)
     if Run(job.folder).report.is_file():
         line.operator(Operators.OPEN_REPORT, text="Report", icon="URL").folder = str(job.folder)

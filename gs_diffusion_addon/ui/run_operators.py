@@ -114,7 +114,7 @@ class GS_DIFFUSION_OT_run_stage(_Starts, bpy.types.Operator):
         settings = getattr(scene, SCENE_SETTINGS)
         require_allowed(settings)
         words = options(settings, worker_python(settings))
-        return running.start_in(scene, run, [f"--until={self.stage}", "--redo", *words])
+        return running.start_in(scene, run, ["--redo", *words], self.stage)
 
 
 class GS_DIFFUSION_OT_resume_run(_Starts, bpy.types.Operator):

@@ -88,7 +88,7 @@ def start_new(scene: bpy.types.Scene, until: str = "import", iterations: int = 0
     words.append("--reject-keys=")  # those of the chosen run are not this one's
     if iterations:
         words.append(f"--iterations={iterations}")
-    job = start_in(scene, run, [f"--until={until}", *words])
+    job = start_in(scene, run, words, until)
     return job if settings.main_folder else on_copy(job, run / SCENE_COPY)
 
 
@@ -97,8 +97,10 @@ def source_of(settings: Any, folder: Path) -> list[str]:
     return [] if settings.main_folder else [f"--blend={folder / SCENE_COPY}"]
 
 
-def start_in(scene: bpy.types.Scene, run: Path, words: Sequence[str] = ()) -> Job:
-    """A job in a run folder with more command-line ``words``; raises GsdError.
+def start_in(
+    scene: bpy.types.Scene, run: Path, words: Sequence[str] = (), until: str = "import"
+) -> Job:
+    """A job in a run folder up to a stage, with more command-line ``words``; raises GsdError.
 
     Without words the run goes on with its own settings, else with those that the caller has looked
     at. It becomes the current one, but :meth:`~.job.Job.launch` is for the caller or for the timer.
@@ -108,8 +110,8 @@ def start_in(scene: bpy.types.Scene, run: Path, words: Sequence[str] = ()) -> Jo
         require_run_allowed(run)
     kind = Job if bpy.app.background else Adopted
     events = ["--events"] if bpy.app.background else []
-    command = [*command_of(settings), "run", f"--out={run}", *events, *words]
-    job = kind(command, run, settings.threads, origin=origin.origin_of(run))
+    command = [*command_of(settings), "run", f"--out={run}", *events, f"--until={until}", *words]
+    job = kind(command, run, settings.threads, origin=origin.origin_of(run), until=until)
     settings.run = run.name
     return become_current(job)
 
@@ -126,7 +128,7 @@ def adopt(scene: bpy.types.Scene, run: Path) -> Job:
     if not in_use(run):
         raise InputError(f"Nobody works in {run}; resume it instead.")
     getattr(scene, SCENE_SETTINGS).run = run.name
-    job = Adopted((), run, origin=origin.origin_of(run))
+    job = Adopted((), run, origin=origin.origin_of(run), until="import")
     job.adopt()
     return become_current(job)
 
@@ -199,6 +201,9 @@ def finish_run(job: Job) -> Iterator[None] | None:
     live.remove()
     if not job.succeeded:
         return None
+    if job.until != "import":
+        job.message = f"Done up to this stage: {job.folder}"
+        return None
     if job.origin is not None and not job.origin.is_open:
         job.message = f"Done, but {job.origin} is not open now: Runs > Import brings the splat."
         return None
@@ -259,9 +264,11 @@ def _read(placing: Placing) -> Iterator[None]:
 
 
 def result_of(job: Job, iteration: int = 0) -> Placing | None:
-    """What an iteration (0: the last) has for the scene; None if the run was only asked for its
-    first stages.
+    """What an iteration (0: the last) has for the scene; None if the run was only asked for some of
+    its stages.
     """
+    if job.until not in ("", "import"):
+        return None
     settings = run_settings(read_manifest(job.folder))
     run = Run(job.folder, iteration or last_iteration(job.folder, settings))
     hide = getattr(bpy.context.scene, SCENE_SETTINGS).hide_model

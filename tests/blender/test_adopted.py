@@ -32,7 +32,7 @@ def jobs():
 
 
 def worker(tmp_path, jobs, code: str) -> Adopted:
-    job = Adopted([sys.executable, "-c", HEAD + code, str(tmp_path)], tmp_path)
+    job = Adopted([sys.executable, "-c", HEAD + code, str(tmp_path)], tmp_path, until="import")
     jobs.append(job)
     job.launch()
     return job

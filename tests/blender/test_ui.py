@@ -17,7 +17,7 @@ from gs_diffusion_addon.core.stages import plan
 from gs_diffusion_addon.ui import panels, properties, run_panels, running, runs, splat_panel
 from gs_diffusion_addon.ui.job import Job
 from gs_diffusion_addon.ui.places import runs_folder
-from tests.blender.ui_helpers import drawn
+from tests.blender.ui_helpers import drawn, finished_run, stand_in_worker
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def child(code: str, tmp_path) -> Job:
         "import sys, time, json\n"
         "def event(e, **f): print('\\x1e' + json.dumps({'event': e, **f}), flush=True)\n"
     )
-    job = Job([sys.executable, "-c", head + code], tmp_path)
+    job = Job([sys.executable, "-c", head + code], tmp_path, until="import")
     job.start()
     return job
 
@@ -167,14 +167,6 @@ def test_unregister_ends_a_running_job(tmp_path):
     assert job.wait() is not None and running.current is None
 
 
-def stand_in_worker(tmp_path, monkeypatch, code: str) -> None:
-    """Let the operator start a script that gets the worker's arguments instead of the worker."""
-    script = tmp_path / "stand_in.py"
-    script.write_text(code, encoding="utf-8")
-    command = [sys.executable, str(script)]
-    monkeypatch.setattr(running, "blender_command", lambda _settings: list(command))
-
-
 def test_run_operator_saves_the_scene_runs_the_worker_and_imports(tmp_path, monkeypatch):
     """In the background the operator blocks. The worker is played by a script that checks what it
     is given and leaves a run folder as the real one does.
@@ -229,17 +221,6 @@ def test_frames_of_a_main_folder_need_no_copy_of_the_scene_and_hide_nothing(tmp_
     assert "splat_iter1" in objects and not objects["Cube"].hide_render
     stages = runs.row(tmp_path / "runs" / "run-001").stages
     assert stages == len(plan(1, scene=False)) == len(plan(1)) - 1
-
-
-def finished_run(folder):
-    """A run folder with a splat, chosen in the panel."""
-    run = folder / "run-001"
-    run.mkdir(parents=True)
-    write_json(run / "run.json", new_manifest(Settings(blend="x"), "0"))
-    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
-    write_splats(run / "splat_iter1.ply", splats)
-    group().folder, group().run = str(folder), run.name
-    return run
 
 
 def test_a_finished_run_offers_videos_and_splat_tools(tmp_path, monkeypatch):

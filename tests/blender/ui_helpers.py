@@ -1,8 +1,15 @@
-"""Draws panels without a window."""
+"""Draws panels without a window, and plays the worker."""
 
+import sys
 from types import SimpleNamespace
 
 import bpy
+import numpy as np
+
+from gs_diffusion_addon.core.ply import Splats, write_splats
+from gs_diffusion_addon.core.run import new_manifest, write_json
+from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.ui import running
 
 
 class Options:
@@ -71,3 +78,23 @@ def drawn(panel) -> list[str]:
     stand_in._draw_run = lambda *words: panel._draw_run(stand_in, *words)
     panel.draw(stand_in, bpy.context)
     return layout.shown
+
+
+def stand_in_worker(tmp_path, monkeypatch, code: str) -> None:
+    """Let the operator start a script that gets the worker's arguments instead of the worker."""
+    script = tmp_path / "stand_in.py"
+    script.write_text(code, encoding="utf-8")
+    command = [sys.executable, str(script)]
+    monkeypatch.setattr(running, "blender_command", lambda _settings: list(command))
+
+
+def finished_run(folder):
+    """A run folder with a splat, chosen in the panel."""
+    run = folder / "run-001"
+    run.mkdir(parents=True)
+    write_json(run / "run.json", new_manifest(Settings(blend="x"), "0"))
+    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+    write_splats(run / "splat_iter1.ply", splats)
+    settings = bpy.context.scene.gs_diffusion
+    settings.folder, settings.run = str(folder), run.name
+    return run

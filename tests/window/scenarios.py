@@ -465,7 +465,7 @@ def large_import() -> Iterator[float]:
     yield from driver.show_tab()
     driver.measure_ours()
     running = driver.ui("running")
-    job = driver.ui("job").Job((), root, code=0, launched=True)
+    job = driver.ui("job").Job((), root, code=0, launched=True, until="import")
     running.follow(job, running.finish_run)
     yield from driver.wait_for(lambda: job.message, 60)
     yield 1.0
