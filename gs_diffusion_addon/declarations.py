@@ -79,12 +79,15 @@ class Attributes:
 
 
 class Properties:
-    """Custom properties on objects, and of a scene the view it had before a splat came."""
+    """Custom properties on objects; of a scene the view it had before a splat came, and of a
+    worker's copy the user's view layer.
+    """
 
     SPLAT = "gs_diffusion_splat"
     HIDDEN = "gs_diffusion_hidden"
     RESULT = "gs_diffusion_result"
     VIEW = "gs_diffusion_view"
+    LAYER = "gs_diffusion_layer"
 
 
 class Nodes:

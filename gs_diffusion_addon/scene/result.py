@@ -20,7 +20,7 @@ from ..declarations import Attributes
 from . import selection
 from .hiding import hide_earlier, hide_source, still_shown
 from .model_file import open_source
-from .snapshot import temporarily
+from .snapshot import active_layer, forget_layer, layer_noted, temporarily
 from .splat_display import (
     PIXEL,
     adapt_scene,
@@ -43,6 +43,7 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     emit("phase", message="Placing the splat in the scene")
     for sentence in place_result(run, settings)[1]:
         emit("warning", message=sentence)
+    forget_layer(bpy.context.scene)
     emit("phase", message="Saving result.blend")
     save_scene(run.result)
 
@@ -115,13 +116,13 @@ def _model(settings: Settings, names: Sequence[str] | None) -> list[bpy.types.Ob
     """What the turntable went around: the objects of these full names, or else what the settings
     mean; nothing where the frames came from a main folder and not from a scene.
     """
-    scene, layer = bpy.context.scene, bpy.context.view_layer
+    scene = bpy.context.scene
     if settings.main_folder:
         return []
     if names is not None:
         return [o for o in scene.objects if o.name_full in names and selection.is_geometry(o)]
     try:
-        chosen = selection.chosen_objects(settings.objects, scene, layer)
+        chosen = selection.chosen_objects(settings.objects, scene, active_layer(scene))
     except InputError:
         return []
     return [o for o in chosen if selection.is_geometry(o)]
@@ -166,6 +167,12 @@ def save_scene(path: Path, compress: bool = True) -> None:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise StageError(f"{path} could not be saved: {reason}") from None
+
+
+def save_copy(path: Path) -> None:
+    """:func:`save_scene` for a worker, which then sees what the user's view layer shows; quick."""
+    with layer_noted(bpy.context.scene):
+        save_scene(path, compress=False)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from typing import Any
 
 import bpy
 
+from ..declarations import Properties
+
 
 @contextlib.contextmanager
 def temporarily(owner: bpy.types.bpy_struct, **values: Any) -> Iterator[None]:
@@ -64,9 +66,38 @@ def scratch_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
 
 
 def active_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
-    """The view layer the user works in; the first one where the scene is not in a window."""
-    active = bpy.context.view_layer
-    return active if active and active.id_data == scene else scene.view_layers[0]
+    """The view layer the user works in; the first one where the scene is not in a window.
+
+    In a copy that was saved for the background it is the one that :func:`layer_noted` noted.
+    """
+    noted = scene.view_layers.get(str(scene.get(Properties.LAYER, "")))
+    if bpy.app.background and noted is not None:
+        return noted
+    shown = [window.view_layer for window in bpy.context.window_manager.windows]
+    if bpy.context.window is not None:  # there is none in a timer
+        shown.insert(0, bpy.context.view_layer)
+    return next((layer for layer in shown if layer.id_data == scene), scene.view_layers[0])
+
+
+@contextlib.contextmanager
+def layer_noted(scene: bpy.types.Scene) -> Iterator[None]:
+    """What is saved in the block knows the user's view layer, which a file loaded without its
+    windows has forgotten.
+    """
+    before = scene.get(Properties.LAYER)
+    scene[Properties.LAYER] = active_layer(scene).name
+    try:
+        yield
+    finally:
+        forget_layer(scene)
+        if before is not None:
+            scene[Properties.LAYER] = before
+
+
+def forget_layer(scene: bpy.types.Scene) -> None:
+    """Take out what :func:`layer_noted` noted."""
+    if Properties.LAYER in scene:
+        del scene[Properties.LAYER]
 
 
 def _keep_only(

@@ -21,7 +21,7 @@ from ..core.loop import last_iteration
 from ..core.run import SCENE_COPY, Run, in_use, read_manifest, run_settings
 from ..core.settings import Settings
 from ..declarations import SCENE_SETTINGS
-from ..scene.result import Placing, save_scene
+from ..scene.result import Placing, save_copy
 from . import live, origin
 from .adopted import Adopted
 from .job import Job
@@ -119,7 +119,7 @@ def start_in(
 def on_copy(job: Job, path: Path) -> Job:
     """Let ``job`` begin by saving the open scene to ``path``."""
     job.stage = "Saving a copy of the scene"
-    job.prepare = lambda: save_scene(path, compress=False)
+    job.prepare = lambda: save_copy(path)
     return job
 
 

@@ -143,7 +143,7 @@ def measure_ours() -> None:
     """Watch all that Blender calls of ours while a run works."""
     running, panels = ui("running"), ui("panels")
     measured(running, "_tick", "timer")
-    measured(running, "save_scene", "Blender's save of the copy")
+    measured(running, "save_copy", "Blender's save of the copy")
     function = running.finish_run
 
     def finish_run(job: Any) -> Any:
