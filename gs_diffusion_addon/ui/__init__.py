@@ -10,6 +10,7 @@ from ..declarations import SCENE_SETTINGS
 from . import (
     environment,
     keys,
+    live,
     menus,
     operators,
     origin,
@@ -51,6 +52,8 @@ def register() -> None:
     setattr(bpy.types.Scene, SCENE_SETTINGS, bpy.props.PointerProperty(type=properties.RunSettings))
     menus.register()
     origin.register()
+    running.register()
+    live.register()
     quitting.register()
     places.name_environment()
     if getattr(bpy.app, "module", False):
@@ -63,6 +66,7 @@ def unregister() -> None:
     atexit.unregister(unregister)
     running.unregister()
     origin.unregister()
+    live.unregister()
     quitting.unregister()
     menus.unregister()
     pictures.forget()

@@ -79,6 +79,7 @@ class Adopted(Job):
     def end_now(self) -> None:
         """Stop following it, and unless it may outlive us the run itself (at most 2 seconds)."""
         if not self.launched:
+            self.code = EXIT_INTERRUPTED if self.code is None else self.code
             return
         self._stop.set()
         if self._process is not None and self.code is None and not self.outlive:

@@ -113,6 +113,8 @@ class Job:
         if self.code is None and self.launched:
             self.cancelled = True
             process.end_tree(self._child)
+        if self.code is None:
+            self.code = EXIT_INTERRUPTED
 
     @property
     def picture(self) -> Path | None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
+from bpy.app.handlers import persistent
 
 from ..core.errors import GsdError
 from ..core.ply import Splats, read_splats
@@ -24,22 +26,28 @@ MOST = 40_000
 """Splats that are shown; a preview is drawn as points, of which more would hide each other."""
 
 _asked: tuple[str, int] = ("", 0)
-_read: list[Splats] = []
+_read: list[tuple[Path, Splats]] = []
 _building: Iterator[None] = build_displays(0, ("points",))
 """What a preview is drawn by, built a part at each call before it is shown."""
 
 
 def follow(job: Job) -> None:
-    """Show the job's newest preview if the user wants it and it is not shown yet."""
+    """Show the job's newest preview if the user wants it and it is not shown yet; only in the scene
+    that the result goes to.
+    """
     global _asked, _building
     settings = getattr(bpy.context.scene, SCENE_SETTINGS)
+    if job.origin is None or not job.origin.is_open:
+        return
     if not job.preview or not settings.live_preview:
         return
+    path = job.folder / job.preview
     if _read and next(_building, _building) is _building:  # the nodes are there
-        show(_read.pop())
+        source, splats = _read.pop()
         _read.clear()
         _building = build_displays(0, ("points",))
-    path = job.folder / job.preview
+        if source == path:
+            show(splats)
     try:
         state = (str(path), path.stat().st_mtime_ns)
     except OSError:
@@ -51,7 +59,7 @@ def follow(job: Job) -> None:
 
 def _load(path: Path) -> None:
     try:
-        _read.append(thinned(read_splats(path)))
+        _read.append((path, thinned(read_splats(path))))
     except (OSError, GsdError):
         return  # replaced while it was read: the next one comes
 
@@ -84,10 +92,35 @@ def show(splats: Splats) -> None:
 
 
 def remove() -> None:
-    """Take the preview out of the file."""
+    """Take the preview out of the file; while its job works :func:`follow` shows it again."""
+    global _asked
+    _asked = ("", 0)
     _read.clear()
     old = bpy.data.objects.get(NAME)
     if old is not None:
         mesh = old.data
         bpy.data.objects.remove(old)
         bpy.data.meshes.remove(mesh)
+
+
+@persistent
+def _clean(_file: Any = None, _more: Any = None) -> None:
+    """No file is saved with a preview, and none that undo or a file from a crash brings stays."""
+    remove()
+
+
+_HANDLERS = ("save_pre", "load_post", "undo_post", "redo_post")
+
+
+def register() -> None:
+    """Keep the preview out of files and of undo's steps."""
+    for name in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(_clean)
+
+
+def unregister() -> None:
+    """Harmless when nothing is registered."""
+    for name in _HANDLERS:
+        handlers = getattr(bpy.app.handlers, name)
+        if _clean in handlers:
+            handlers.remove(_clean)

@@ -11,7 +11,7 @@ from ..core.errors import GsdError
 from ..core.run import SCENE_COPY, Run, read_manifest, run_settings
 from ..declarations import SCENE_SETTINGS, Operators
 from ..scene.result import place_result
-from . import running
+from . import arrival, running
 from .job import Job
 from .online import require_allowed
 from .places import runs_folder, scene_of, worker_python
@@ -67,7 +67,7 @@ class _Starts:
         if not job.succeeded:
             self.report({"ERROR"}, job.outcome)
             return {"CANCELLED"}
-        for sentence in running.show_result(job):
+        for sentence in arrival.show_result(job):
             self.report({"WARNING"}, sentence)
         self.report({"INFO"}, f"Done: {job.folder}")
         return {"FINISHED"}

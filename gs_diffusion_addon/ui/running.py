@@ -6,24 +6,23 @@ panel can say so before, and everything else is done by the child or read by thr
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy.app.handlers import persistent
 
-from ..core.errors import EXIT_DONE, GsdError, InputError
+from ..core.errors import EXIT_DONE, EXIT_STAGE, GsdError, InputError
 from ..core.interpreters import blender_command
-from ..core.loop import last_iteration
-from ..core.run import SCENE_COPY, Run, in_use, read_manifest, run_settings
+from ..core.run import SCENE_COPY, in_use
 from ..core.settings import Settings
 from ..declarations import SCENE_SETTINGS
-from ..scene.result import Placing, save_copy
+from ..scene.result import save_copy
 from . import live, origin
 from .adopted import Adopted
+from .arrival import importing, unforeseen
 from .job import Job
 from .online import require_allowed, require_run_allowed
 from .places import runs_folder, worker_python
@@ -32,7 +31,6 @@ from .runs import next_run, unfinished
 
 TICK = 0.2  # s
 SOON = 0.05  # s; long enough for the window to be drawn once
-STEP = 0.015  # s; after so long an import lets the window be drawn
 
 current: Job | None = None
 """The running job, or the last one, whose outcome the panel still shows."""
@@ -41,7 +39,7 @@ Done = Callable[[Job], Iterator[None] | None]
 """What follows a job's end; an iterator is taken a step further at each call of the timer."""
 
 _followed: list[tuple[Job, Done]] = []
-_steps: list[Iterator[None]] = []
+_steps: list[tuple[Job, Done, Iterator[None]]] = []
 
 
 def is_running() -> bool:
@@ -177,23 +175,54 @@ def stop_for_good() -> None:
 def _tick() -> float | None:
     """Called by Blender's timer: follow the jobs, redraw, and end with the last one."""
     for job, done in list(_followed):
-        if not job.launched:
-            with suppress(GsdError):  # it stands in job.message
-                job.launch()
-        if not job.poll():
+        if not _goes_on(job):
             _followed.remove((job, done))
-            steps = done(job)
-            if steps is not None:
-                _steps.append(steps)
-    for steps in list(_steps):
-        if next(steps, _steps) is _steps:
-            _steps.remove(steps)
-    if is_running() and current is not None:
-        live.follow(current)
+            with _guarded(job):
+                steps = done(job)
+                if steps is not None:
+                    _steps.append((job, done, steps))
+    for entry in list(_steps):
+        over = True
+        with _guarded(entry[0]):
+            over = next(entry[2], _steps) is _steps
+        if over:
+            _steps.remove(entry)
+    if current is not None and current.code is None:
+        _show_live(current)
         if isinstance(current, Adopted) and current.command and current.origin.is_open:
             current.outlive = getattr(bpy.context.scene, SCENE_SETTINGS).outlive
     _redraw()
     return SOON if _steps else TICK if _followed else None
+
+
+def _goes_on(job: Job) -> bool:
+    """Launch a job that waits for it, take in what it says; returns whether it still works."""
+    with _guarded(job):
+        if not job.launched:
+            with suppress(GsdError):  # it stands in job.message
+                job.launch()
+        return job.poll()
+    return False
+
+
+@contextmanager
+def _guarded(job: Job) -> Iterator[None]:
+    """Make an unforeseen error the job's outcome: raised, it would end Blender's timer, and the
+    panel would wait for ever.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 — see above
+        job.message = unforeseen(error)
+        job.code = EXIT_STAGE if job.code is None else job.code
+
+
+def _show_live(job: Job) -> None:
+    try:
+        live.follow(job)
+    except Exception as error:  # noqa: BLE001 — the run is worth more than its preview
+        job.preview = ""
+        job.warnings.append(f"There is no live preview: {unforeseen(error)}")
 
 
 def finish_run(job: Job) -> Iterator[None] | None:
@@ -204,10 +233,7 @@ def finish_run(job: Job) -> Iterator[None] | None:
     if job.until != "import":
         job.message = f"Done up to this stage: {job.folder}"
         return None
-    if job.origin is not None and not job.origin.is_open:
-        job.message = f"Done, but {job.origin} is not open now: Runs > Import brings the splat."
-        return None
-    return _importing(job)
+    return importing(job)
 
 
 def import_run(folder: Path, iteration: int) -> None:
@@ -217,74 +243,19 @@ def import_run(folder: Path, iteration: int) -> None:
     job = Job((), folder, code=EXIT_DONE, launched=True)
     if not is_running():
         become_current(job)
-    follow(job, lambda ended: _importing(ended, iteration))
+    follow(job, lambda ended: importing(ended, iteration))
 
 
-def _importing(job: Job, iteration: int = 0) -> Iterator[None]:
-    job.stage, job.detail, job.share, job.eta = "Putting the splat into the scene", "", 0.0, None
-    try:
-        placing = result_of(job, iteration)
-        if placing is not None:
-            yield from _read(placing)
-            yield from _paced(placing.steps())
-            job.warnings += [*placing.warnings, *placing.notes]
-            yield
-            bpy.ops.ed.undo_push(message="Run Diffusion Iteration")
-    except (GsdError, OSError, RuntimeError) as error:
-        job.message = f"The run is done, but its splat could not be imported: {error}"
-        return
-    job.message = f"Done: {job.folder}"
+@persistent
+def _begin_again(_file: Any = None, _more: Any = None) -> None:
+    """Undo and a new file take away what an import has made so far: it begins anew after them."""
+    for job, done, steps in _steps:
+        steps.close()
+        _followed.append((job, done))
+    _steps.clear()
 
 
-def _paced(steps: Iterator[None]) -> Iterator[None]:
-    """Small steps put together into ones that hold the window about :data:`STEP`."""
-    end = time.perf_counter() + STEP
-    for _ in steps:
-        if time.perf_counter() > end:
-            yield
-            end = time.perf_counter() + STEP
-
-
-def _read(placing: Placing) -> Iterator[None]:
-    """Let a thread read the splat's file; raises what it raised."""
-    errors: list[Exception] = []
-
-    def read() -> None:
-        try:
-            placing.read()
-        except (GsdError, OSError) as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=read, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        yield
-    if errors:
-        raise errors[0]
-
-
-def result_of(job: Job, iteration: int = 0) -> Placing | None:
-    """What an iteration (0: the last) has for the scene; None if the run was only asked for some of
-    its stages.
-    """
-    if job.until not in ("", "import"):
-        return None
-    settings = run_settings(read_manifest(job.folder))
-    run = Run(job.folder, iteration or last_iteration(job.folder, settings))
-    hide = getattr(bpy.context.scene, SCENE_SETTINGS).hide_model
-    model = origin.model_of(job.folder) if job.origin is None else job.origin.model
-    return Placing(run, settings, hide, model) if run.splat.is_file() else None
-
-
-def show_result(job: Job) -> list[str]:
-    """Put the finished run's splat into the open scene; returns sentences the user should read."""
-    placing = result_of(job)
-    if placing is None:
-        return job.warnings
-    placing.read()
-    for _ in placing.steps():
-        continue
-    return [*job.warnings, *placing.warnings]
+_HANDLERS = ("undo_pre", "redo_pre", "load_pre")
 
 
 # --- the window -----------------------------------------------------------------------------------
@@ -306,6 +277,16 @@ def _redraw() -> None:
                 area.tag_redraw()
 
 
+def register() -> None:
+    """Notice undo and new files."""
+    for name in _HANDLERS:
+        getattr(bpy.app.handlers, name).append(_begin_again)
+
+
 def unregister() -> None:
     """End everything; harmless when nothing is registered."""
     stop_for_good()
+    for name in _HANDLERS:
+        handlers = getattr(bpy.app.handlers, name)
+        if _begin_again in handlers:
+            handlers.remove(_begin_again)

@@ -1,0 +1,199 @@
+"""The end of a run while the user works on: in Edit Mode, amid undo, in another file, with errors
+that nobody thought of. The timer's calls are made by hand.
+"""
+
+import sys
+import time
+
+import bpy
+import pytest
+
+import gs_diffusion_addon
+from gs_diffusion_addon.core.ply import write_splats
+from gs_diffusion_addon.core.run import Run, new_manifest, write_json
+from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.scene.result import Placing
+from gs_diffusion_addon.ui import live, origin, running
+from gs_diffusion_addon.ui.job import Job
+from tests.blender.splat_helpers import make_ball
+from tests.blender.turntable_helpers import box
+
+
+@pytest.fixture(autouse=True)
+def registered(empty_scene):
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+    origin._known.clear()
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    """A run of the open scene's box, which has just ended; the timer knows it."""
+    box("Model")
+    bpy.context.scene.gs_diffusion.folder = str(tmp_path / "runs")
+    started = running.start_new(bpy.context.scene)
+    write_splats(Run(started.folder).splat, make_ball(200))
+    write_json(Run(started.folder).manifest, new_manifest(Settings(blend="x"), "0"))
+    started.code, started.launched = 0, True
+    running._followed.append((started, running.finish_run))
+    return started
+
+
+def tick(until=lambda: not running.is_running(), seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "it never ends"
+        running._tick()
+        time.sleep(0.005)
+
+
+def arrived() -> list[str]:
+    return [o.name for o in bpy.context.scene.objects if "splat" in o.name]
+
+
+def test_it_waits_until_nothing_is_edited(job):
+    model = bpy.data.objects["Model"]
+    bpy.context.view_layer.objects.active = model
+    bpy.ops.object.mode_set(mode="EDIT")
+    tick(lambda: job.detail == "waits for Object Mode")
+    for _ in range(5):
+        running._tick()
+    assert running.is_running() and not arrived() and not model.hide_render
+    bpy.ops.object.mode_set(mode="OBJECT")
+    tick()
+    assert arrived() == ["splat_iter1"] and model.hide_render and job.message.startswith("Done: ")
+
+
+def test_it_does_not_wait_for_edits_in_another_file(job):
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    bpy.ops.object.mode_set(mode="EDIT")
+    tick()
+    assert job.message.startswith("Done, but the unsaved scene is not open") and not arrived()
+
+
+def halfway(monkeypatch) -> None:
+    """Go on to where the splat's mesh is there and its object is not."""
+    monkeypatch.setattr("gs_diffusion_addon.ui.arrival.STEP", 0.0)
+    tick(lambda: "splat_iter1" in bpy.data.meshes)
+    assert running.is_running() and not arrived()
+
+
+def test_undo_amid_an_import_begins_it_anew(job, monkeypatch):
+    bpy.ops.ed.undo_push(message="before")
+    box("Meanwhile")
+    bpy.ops.ed.undo_push(message="modeled")
+    halfway(monkeypatch)
+    bpy.ops.ed.undo()
+    assert "Meanwhile" not in bpy.data.objects
+    tick()
+    assert job.message.startswith("Done: ") and arrived() == ["splat_iter1"]
+    assert len(bpy.data.objects["splat_iter1"].data.vertices) == 200
+    assert bpy.data.objects["Model"].hide_render
+
+
+def test_another_file_amid_an_import_gets_nothing(job, monkeypatch):
+    halfway(monkeypatch)
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    tick()
+    assert job.message.startswith("Done, but the unsaved scene is not open")
+    assert not arrived() and not bpy.data.objects["Cube"].hide_render
+
+
+@pytest.mark.parametrize("where", ["read", "steps"])
+def test_an_error_that_nobody_thought_of_ends_the_import(job, monkeypatch, where, capsys):
+    def fails(*_words):
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(Placing, where, fails)
+    tick()
+    assert job.message.startswith("The run is done, but its splat could not be imported: MemoryE")
+    assert "Traceback" in capsys.readouterr().err and bpy.ops.gs_diffusion.run_iteration.poll()
+
+
+def test_an_error_that_nobody_thought_of_ends_the_job_and_not_the_timer(tmp_path):
+    def fails(*_words):
+        raise KeyError("left")
+
+    broken = Job(["none"], tmp_path, prepare=fails)
+    odd = Job([], tmp_path, code=0, launched=True)
+    good = Job([sys.executable, "-c", "pass"], tmp_path)
+    ended = []
+    running.become_current(broken)
+    running._followed += [(broken, ended.append), (odd, fails), (good, ended.append)]
+    tick()
+    tick(lambda: good in ended)
+    assert broken.code and "KeyError: 'left'" in broken.message and ended == [broken, good]
+    assert "KeyError: 'left'" in odd.message
+
+
+def test_a_preview_that_fails_does_not_end_the_run(tmp_path, monkeypatch):
+    def fails(_job):
+        raise ValueError("no nodes")
+
+    monkeypatch.setattr(live, "follow", fails)
+    working = Job([sys.executable, "-c", "import time; time.sleep(0.3)"], tmp_path)
+    running.become_current(working)
+    running._followed.append((working, lambda ended: None))
+    tick()
+    assert working.succeeded and "ValueError: no nodes" in working.warnings[0]
+
+
+def test_a_job_that_is_ended_now_is_over(tmp_path):
+    """Disabled and enabled again during a check, the add-on must not find it busy for ever."""
+    for launched in (True, False):
+        ended = Job([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path)
+        if launched:
+            ended.launch()
+        ended.end_now()
+        assert ended.code is not None and not ended.poll()
+
+
+@pytest.fixture
+def working(job) -> Job:
+    """The same run while it is trained; it has a checkpoint to show."""
+    running._followed.clear()
+    checkpoint = job.folder / "checkpoints" / "preview.ply"
+    write_splats(checkpoint, make_ball(50))
+    job.code, job.launched, job.preview = None, False, "checkpoints/preview.ply"
+    return job
+
+
+def previews(job: Job, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while live.NAME not in bpy.data.objects and time.monotonic() < end:
+        live.follow(job)
+        time.sleep(0.01)
+    return live.NAME in bpy.data.objects
+
+
+def test_no_file_is_saved_with_a_preview_and_it_is_shown_again(working, tmp_path):
+    assert previews(working)
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
+    assert live.NAME not in bpy.data.objects and previews(working)
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "saved.blend"))
+    assert live.NAME not in bpy.data.objects
+
+
+def test_a_preview_comes_into_no_other_scene(working):
+    assert previews(working)
+    live.remove()
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    assert not previews(working, 1.0)
+    bpy.ops.wm.read_homefile(use_factory_startup=True)
+    assert not previews(working, 1.0)
+
+
+def test_undo_does_not_bring_the_preview_back(working):
+    bpy.ops.ed.undo_push(message="before")
+    assert previews(working)
+    bpy.ops.ed.undo_push(message="with preview")
+    live.remove()
+    bpy.ops.ed.undo_push(message="after")
+    bpy.ops.ed.undo()
+    assert live.NAME not in bpy.data.objects and "Model" in bpy.data.objects
+
+
+def test_a_try_shows_no_preview(working):
+    working.origin = None
+    assert not previews(working, 1.0)
