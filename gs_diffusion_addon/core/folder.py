@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import loop, stages, upstream
+from . import loop, stages, stale, upstream
 from .errors import InputError
 from .made import Made
 from .run import PANEL_LOG, SCENE_COPY, SCENE_NAMES, TEMPORARY, Run, read_manifest, run_settings
@@ -105,7 +105,7 @@ def status(root: Path) -> list[StageState]:
         record = manifest["stages"].get(stages.record_name(name, k))
         state = "waiting" if record is None else str(record["state"])
         if record is not None:
-            key = stages.stage_key(name, Run(root, k), settings, record)
+            key = stale.stage_key(name, Run(root, k), settings, record)
             state = state if record["key"] == key else "stale"
             kept = stages.BY_NAME[name].kept(Run(root, k))
             if state == "done" and made.lost(stages.record_name(name, k), kept):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import stages
+from . import stages, stale
 from .errors import InputError
 from .run import Run, read_json
 from .settings import Settings, knob
@@ -75,7 +75,7 @@ def changed_stages(records: Iterable[str], name: str, old: Settings, new: Settin
     for record in records:
         number, _, stage = record.partition("/")
         if name in ("schedule", "later"):
-            before, after = (stages.settings_digest(stage, int(number), s) for s in (old, new))
+            before, after = (stale.settings_digest(stage, int(number), s) for s in (old, new))
             if before != after:
                 hit.append(stage)
         elif stage in knob(name).stages:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import borrow, loop, preflight, stages
+from . import borrow, loop, preflight, stages, stale
 from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
 from .events import Event, encode, make_event
 from .folder import forget_empty_run, prepare_folder, resolve
@@ -209,7 +209,7 @@ class Supervisor:
         run, stage = Run(self.root, iteration), stages.BY_NAME[name]
         label = {"stage": name, "iteration": iteration}
         record = manifest["stages"].get(stages.record_name(name, iteration))
-        key = stages.stage_key(name, run, settings, record)
+        key = stale.stage_key(name, run, settings, record)
         if record is not None and record["key"] != key:
             self._supersede(manifest, run, name, record, key)
             record = None
@@ -220,7 +220,7 @@ class Supervisor:
             self._move_aside([run.result])
         started = time.time()
         record = {"key": key, "state": "running", "seconds": (record or {}).get("seconds", 0.0)}
-        record["values"] = stages.settings_of(name, iteration, settings)
+        record["values"] = stale.settings_of(name, iteration, settings)
         record["started"] = round(started, 3)
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)

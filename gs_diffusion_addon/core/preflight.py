@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import keyframes, orbit, stages, styles, upstream
+from . import keyframes, orbit, stages, stale, styles, upstream
 from .a1111_control import parse_control
 from .check import Finding
 from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
@@ -87,7 +87,7 @@ def pending(
     out = []
     for name, k in todo:
         record, run = records.get(stages.record_name(name, k)), Run(root, k)
-        if record is None or record["key"] != stages.stage_key(name, run, settings, record):
+        if record is None or record["key"] != stale.stage_key(name, run, settings, record):
             out.append((name, k))
     return out
 

@@ -6,16 +6,12 @@ the package; each runs in a child process of the right interpreter.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from . import upstream
-from .digests import digest, file_digest
 from .run import Run
-from .settings import Scalar, Settings, at_iteration, stage_values
+from .settings import Settings, at_iteration
 
 
 @dataclass(frozen=True)
@@ -211,84 +207,3 @@ def stage_settings(stage: str, iteration: int, settings: Settings) -> Settings:
     try, a reroll and the report all take them from here.
     """
     return at_iteration(settings, iteration) if stage in SCHEDULED else settings
-
-
-def settings_of(stage: str, iteration: int, settings: Settings) -> dict[str, Scalar]:
-    """The settings a stage depends on in an iteration, by name."""
-    return stage_values(stage_settings(stage, iteration, settings), stage)
-
-
-def settings_digest(stage: str, iteration: int, settings: Settings) -> str:
-    """Hash of the settings a stage depends on in an iteration."""
-    return digest([json.dumps(settings_of(stage, iteration, settings), sort_keys=True)])
-
-
-def stage_key(
-    stage: str, run: Run, settings: Settings, record: Mapping[str, Any] | None = None
-) -> dict[str, str]:
-    """What makes a stage stale when it changes: hashes of its settings and of its input files.
-
-    Of a finished stage, ``record`` is its entry in run.json. A setting that this version has and
-    the one that did the stage had not is no change, since a new setting's default is what was done
-    before; neither is a source outside the run folder that is gone.
-    """
-    key = {
-        "settings": settings_digest(stage, run.iteration, settings),
-        "inputs": inputs_digest(stage, run, settings),
-    }
-    if record is None:
-        return key
-    past = record.get("values")
-    if isinstance(past, dict) and not changed_values(stage, run.iteration, settings, past):
-        key["settings"] = record["key"]["settings"]
-    if source_gone(stage, run, settings):
-        key["inputs"] = record["key"]["inputs"]
-    return key
-
-
-def changed_values(
-    stage: str, iteration: int, settings: Settings, made_with: Mapping[str, Any]
-) -> list[str]:
-    """Names of settings that are not what the stage was done with; those it did not know had their
-    default.
-    """
-    now, default = settings_of(stage, iteration, settings), Settings()
-    return [n for n, value in now.items() if made_with.get(n, getattr(default, n)) != value]
-
-
-def source_gone(stage: str, run: Run, settings: Settings) -> bool:
-    """Whether a file outside the run folder that the stage reads is not there (any more).
-
-    A finished stage does not need it: a run folder can be moved to another machine.
-    """
-    return any(
-        not path.exists() and not path.is_relative_to(run.root)
-        for path in BY_NAME[stage].inputs(run, settings)
-    )
-
-
-def _folder_facts(folder: Path) -> list[str]:
-    """Contents of a main folder's cameras, names and sizes of its pictures."""
-    base = folder.parent if folder.is_file() else folder
-    facts = [file_digest(path) for path in sorted(base.glob("transforms*.json"))]
-    for part in upstream.FOLDERS:
-        files = sorted(p for p in (base / part).glob("*") if p.suffix.lower() in upstream.PICTURES)
-        facts += [f"{p.name} {p.stat().st_size}" for p in files]
-    return facts
-
-
-def inputs_digest(stage: str, run: Run, settings: Settings) -> str:
-    """Hash of the files a stage depends on: contents, or names and sizes in guides/, which only we
-    write.
-    """
-    parts: list[str] = []
-    if stage == "turntable" and settings.main_folder:
-        return digest(_folder_facts(Path(settings.main_folder)))
-    for path in BY_NAME[stage].inputs(run, settings):
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        for file in files:
-            inside = file.is_relative_to(run.root)
-            named = file.relative_to(run.root).as_posix() if inside else file.name
-            big = run.guides in file.parents
-            parts += [named, str(file.stat().st_size) if big else file_digest(file)]
-    return digest(parts)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import stages
+from . import stale
 from .console import duration
 from .errors import GsdError, InputError, Interrupted, error_for_exit_code
 from .events import Event
@@ -132,7 +132,7 @@ class Groups:
 
     def __init__(self, out: Path, jobs: Sequence[Job]) -> None:
         keys = {
-            job.name: stages.stage_key("turntable", Run(out / job.name, 0), from_json(job.settings))
+            job.name: stale.stage_key("turntable", Run(out / job.name, 0), from_json(job.settings))
             for job in jobs
         }
         self._group = {name: tuple(sorted(key.items())) for name, key in keys.items()}

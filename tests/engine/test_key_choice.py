@@ -13,7 +13,7 @@ from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.keyframes import choice_file, keyframes, planned, used
 from gs_diffusion_addon.core.orbit import plan_keys
 from gs_diffusion_addon.core.settings import Ring
-from gs_diffusion_addon.core.stages import settings_digest
+from gs_diffusion_addon.core.stale import settings_digest
 from gs_diffusion_addon.engine import metrics, propagate, stylize
 from gs_diffusion_addon.engine.guides import thinned
 from gs_diffusion_addon.engine.images import read_rgba

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from gs_diffusion_addon.core import borrow, stages
+from gs_diffusion_addon.core import borrow, stages, stale
 from gs_diffusion_addon.core.made import Made
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import from_json
@@ -32,7 +32,7 @@ def rendered(root, settings):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{name} of {root.name}")
-    key = stages.stage_key("turntable", run, settings)
+    key = stale.stage_key("turntable", run, settings)
     manifest = new_manifest(settings, version())
     manifest["versions"] = {"gs_diffusion": version()}
     manifest["stages"]["0/turntable"] = {"key": key, "state": "done", "seconds": 1.0}
@@ -44,7 +44,7 @@ def rendered(root, settings):
 def taken(root, settings, lenders):
     """What the run in ``root`` gets: the lender's name, and the files."""
     run = Run(root, 0)
-    name = borrow.turntable(run, stages.stage_key("turntable", run, settings), lenders)
+    name = borrow.turntable(run, stale.stage_key("turntable", run, settings), lenders)
     files = {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()}
     return name, files
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gs_diffusion_addon.core import loop, stages
+from gs_diffusion_addon.core import loop, stale
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.presets import expand
 from gs_diffusion_addon.core.run import Run, write_json
@@ -55,7 +55,7 @@ def test_changing_later_iterations_spoils_only_those():
     done = ["0/turntable", "1/stylize", "1/train", "2/stylize"]
     assert loop.changed_stages(done, "schedule", old, new) == []
     assert loop.changed_stages([*done, "3/stylize"], "schedule", old, new) == ["stylize"]
-    assert stages.settings_digest("stylize", 3, old) != stages.settings_digest("stylize", 3, new)
+    assert stale.settings_digest("stylize", 3, old) != stale.settings_digest("stylize", 3, new)
     assert loop.changed_stages(done, "prompt", old, new) == ["stylize", "stylize"]
 
 

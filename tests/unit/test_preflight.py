@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gs_diffusion_addon.core import preflight, stages
+from gs_diffusion_addon.core import preflight, stages, stale
 from gs_diffusion_addon.core.errors import InputError, MissingError, StageError
 from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
@@ -59,7 +59,7 @@ def test_each_different_need_is_looked_at_once():
 def test_only_stages_that_are_not_begun_as_they_are_to_be_count(tmp_path):
     run = Run(tmp_path, 1)
     todo = [("stylize", 1), ("train", 1)]
-    record = {"key": stages.stage_key("stylize", run, BUILT_IN), "state": "running"}
+    record = {"key": stale.stage_key("stylize", run, BUILT_IN), "state": "running"}
     records = {"1/stylize": record}
     assert preflight.pending(tmp_path, records, BUILT_IN, todo) == [("train", 1)]
     other = replace(BUILT_IN, style="4")

@@ -1,4 +1,4 @@
-"""The run folder: atomic writes, the lock, run.json, what makes a stage stale."""
+"""The run folder: atomic writes, the lock, run.json, the order of stages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from gs_diffusion_addon.core import folder, pipeline, run, stages
 from gs_diffusion_addon.core.errors import InputError
-from gs_diffusion_addon.core.run import Run
-from gs_diffusion_addon.core.settings import Settings
 
 
 def test_atomic_leaves_nothing_after_an_error(tmp_path):
@@ -151,37 +148,6 @@ def test_the_order_of_stages():
     assert plan[0] == ("turntable", 0) and plan[-1] == ("import", 2)
     assert plan.index(("report", 1)) < plan.index(("stylize", 2))
     assert len(plan) == len(set(plan)) == 2 + 2 * 6
-
-
-def test_only_the_stages_that_depend_on_a_setting_change_with_it():
-    a, b = Settings(), Settings(prompt="x")
-    changed = [
-        n
-        for n in stages.NAMES
-        if stages.settings_digest(n, 1, a) != stages.settings_digest(n, 1, b)
-    ]
-    assert changed == ["stylize"]
-
-
-def test_an_edited_key_makes_propagate_stale_and_nothing_else(tmp_path):
-    r = Run(tmp_path)
-    for path in (r.key(0), r.key(8), r.frame(0), r.stylized_frame(0)):
-        run.write_text(path, path.name)
-    before = {n: stages.inputs_digest(n, r, Settings()) for n in stages.NAMES}
-    run.write_text(r.key(8), "repainted")
-    after = {n: stages.inputs_digest(n, r, Settings()) for n in stages.NAMES}
-    assert [n for n in stages.NAMES if before[n] != after[n]] == ["propagate"]
-
-
-def test_a_setting_that_a_later_version_brought_makes_nothing_stale(tmp_path):
-    r, settings = Run(tmp_path), Settings(prompt="x", strength=0.5)
-    done = {"key": {"settings": "of an earlier version", "inputs": "gone"}, "values": {}}
-    done["values"] = stages.settings_of("stylize", 1, settings)
-    del done["values"]["view_prompts"]
-    assert stages.stage_key("stylize", r, settings, done)["settings"] == "of an earlier version"
-    for changed in (Settings(prompt="y", strength=0.5), replace(settings, view_prompts=True)):
-        assert stages.stage_key("stylize", r, changed, done)["settings"] != "of an earlier version"
-    assert stages.changed_values("stylize", 1, Settings(prompt="x"), done["values"]) == ["strength"]
 
 
 def test_a_torn_event_line_spoils_nothing_after_it(tmp_path):
