@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import stages, stale
 from .errors import InputError
 from .run import Run, read_json
-from .settings import Settings, knob
+from .settings import Settings
 
 
 def stopped(root: Path, settings: Settings, iteration: int) -> str | None:
@@ -69,15 +70,16 @@ def require_start(root: Path, settings: Settings, start: int) -> None:
 def changed_stages(records: Iterable[str], name: str, old: Settings, new: Settings) -> list[str]:
     """The recorded stages (``2/stylize``) whose result depends on a change of setting ``name``.
 
-    Schedules are applied: one that changes nothing in the iterations done so far spoils none.
+    What the setting does in each one's iteration counts: a schedule that changes nothing in the
+    iterations done so far spoils none, nor does what is not in use.
     """
+    after = replace(old, **{name: getattr(new, name)})
     hit = []
     for record in records:
         number, _, stage = record.partition("/")
-        if name in ("schedule", "later"):
-            before, after = (stale.settings_digest(stage, int(number), s) for s in (old, new))
-            if before != after:
-                hit.append(stage)
-        elif stage in knob(name).stages:
+        if stage not in stages.NAMES or not number.isdecimal():
+            continue
+        before, then = (stale.settings_digest(stage, int(number), s) for s in (old, after))
+        if before != then:
             hit.append(stage)
     return hit

@@ -133,9 +133,10 @@ class Supervisor:
         new = from_json({**to_json(old), **changes})
         changed = [n for n in names() if getattr(old, n) != getattr(new, n)]
         for name in changed:
+            before = run_settings(manifest)
             if manifest["resolved"].get(name) == getattr(new, name):
                 continue  # said now what "auto" was taken for
-            hit = loop.changed_stages(manifest["stages"], name, old, new)
+            hit = loop.changed_stages(manifest["stages"], name, before, new)
             if hit and not self.redo:
                 raise InputError(
                     f"{self.root} was made with {flag(name)} {getattr(old, name)!r}, not "
@@ -213,14 +214,14 @@ class Supervisor:
         if record is not None and record["key"] != key:
             self._supersede(manifest, run, name, record, key)
             record = None
-        if record is not None and not self._lost(run, stage, record["state"] == "done"):
+        if record is not None and not self._unfinished(run, stage, settings, record["state"]):
             self._say(make_event("stage_skipped", **label))
             return
         if name == "import" and record is None and run.result.exists():
             self._move_aside([run.result])
         started = time.time()
         record = {"key": key, "state": "running", "seconds": (record or {}).get("seconds", 0.0)}
-        record["values"] = stale.settings_of(name, iteration, settings)
+        record["values"] = stale.values_of(name, iteration, settings)
         record["started"] = round(started, 3)
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)
@@ -247,9 +248,10 @@ class Supervisor:
             self._say(make_event("phase", stage=name, iteration=run.iteration, message=message))
         return bool(lender)
 
-    def _lost(self, run: Run, stage: stages.Stage, done: bool) -> bool:
-        """Whether a stage that was begun has anything to do: it was not ``done``, or results are
-        gone or in pieces. Pieces are moved aside, so that the stage sees what it has to make.
+    def _unfinished(self, run: Run, stage: stages.Stage, settings: Settings, state: str) -> bool:
+        """Whether a stage that was begun has anything to do: it is not done, or results are gone
+        or in pieces, or settings ask for more. Pieces are moved aside, so that the stage sees what
+        it has to make.
         """
         record = stages.record_name(stage.name, run.iteration)
         made, kept = self._made, stage.kept(run)
@@ -262,7 +264,8 @@ class Supervisor:
             where = {"stage": stage.name, "iteration": run.iteration}
             self._say(make_event("warning", message=message, **where))
             self._move_aside([self.root / name for name in lost])
-        if lost or not done or not all(path.exists() for path in stage.proof(run)):
+        wanted = [*stage.proof(run), *stage.extra(run, settings)]
+        if lost or state != "done" or not all(path.exists() for path in wanted):
             return True
         if not made.knows(record):
             made.note(record, kept)

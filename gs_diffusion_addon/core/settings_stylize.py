@@ -96,7 +96,7 @@ class StylizeKnobs:
         "does "
         "it for stylizers that cost little",
         "stylize",
-        "stylize",
+        "stylize report",
         choices=("auto", "yes", "no"),
         advanced=True,
     )

@@ -29,6 +29,7 @@ class Stage:
     ``inputs`` gives files or folders whose content counts; ``outputs`` what is moved aside when the
     stage is done anew; ``proof`` what must be there for the stage to count as finished, and
     ``more`` what else later stages read where there is such a thing: of both, no file may be lost.
+    ``extra`` must be there, too, with settings that ask for it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Stage:
     proof: Callable[[Run], list[Path]]
     label: str
     more: Callable[[Run], list[Path]] = lambda run: []
+    extra: Callable[[Run, Settings], list[Path]] = lambda run, settings: []
 
     def kept(self, run: Run) -> list[Path]:
         """The files and folders of which no file may be lost."""
@@ -99,6 +101,7 @@ STAGES: tuple[Stage, ...] = (
         lambda r: [r.keys],
         "Restyling the keyframes",
         lambda r: [r.sources, r.folder / "guides", r.folder / "drift.json", r.independent],
+        lambda r, s: [r.independent] if s.compare_independent == "yes" else [],
     ),
     Stage(
         "propagate",

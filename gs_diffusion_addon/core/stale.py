@@ -15,10 +15,36 @@ from .run import Run
 from .settings import Scalar, Settings, stage_values
 from .stages import BY_NAME, stage_settings
 
+NEWLY = {"report": ("compare_independent",)}
+"""Settings that a stage took no notice of in earlier versions. One that its record does not have
+may have had any value then, so it counts for nothing.
+"""
 
-def settings_of(stage: str, iteration: int, settings: Settings) -> dict[str, Scalar]:
-    """The settings a stage depends on in an iteration, by name."""
+
+def values_of(stage: str, iteration: int, settings: Settings) -> dict[str, Scalar]:
+    """The settings that a stage is given in an iteration, by name, for run.json."""
     return stage_values(stage_settings(stage, iteration, settings), stage)
+
+
+def counting(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` that a stage is given, as far as its result depends on them."""
+    out = dict(values)
+    if stage == "stylize":
+        # Which propagator there will be is the propagate stage's; with "none" all frames are keys.
+        out["propagator"] = values.get("propagator") == "none"
+        out.pop("compare_independent", None)  # it adds pictures, and changes none
+        unused = () if "canny" in str(values.get("control", "")) else ("canny_low", "canny_high")
+        for name in (
+            *unused,
+            *(() if values.get("stylizer") in ("preview", "auto") else ("style",)),
+        ):
+            out.pop(name, None)
+    return out
+
+
+def settings_of(stage: str, iteration: int, settings: Settings) -> dict[str, Any]:
+    """What a stage's result depends on in an iteration of what it is given, by name."""
+    return counting(stage, values_of(stage, iteration, settings))
 
 
 def settings_digest(stage: str, iteration: int, settings: Settings) -> str:
@@ -55,8 +81,11 @@ def changed_values(
     """Names of settings that are not what the stage was done with; those it did not know had their
     default.
     """
-    now, default = settings_of(stage, iteration, settings), Settings()
-    return [n for n, value in now.items() if made_with.get(n, getattr(default, n)) != value]
+    given, default = values_of(stage, iteration, settings), Settings()
+    past = {n: made_with.get(n, getattr(default, n)) for n in given}
+    past |= {n: given[n] for n in NEWLY.get(stage, ()) if n not in made_with}
+    now, before = counting(stage, given), counting(stage, past)
+    return [n for n in given if now.get(n) != before.get(n)]
 
 
 def source_gone(stage: str, run: Run, settings: Settings) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +58,13 @@ def test_changing_later_iterations_spoils_only_those():
     assert loop.changed_stages(done, "schedule", old, new) == []
     assert loop.changed_stages([*done, "3/stylize"], "schedule", old, new) == ["stylize"]
     assert stale.settings_digest("stylize", 3, old) != stale.settings_digest("stylize", 3, new)
-    assert loop.changed_stages(done, "prompt", old, new) == ["stylize", "stylize"]
+    asked = replace(old, prompt="gold", propagator="none")
+    assert loop.changed_stages(done, "prompt", old, asked) == ["stylize", "stylize"]
+    assert loop.changed_stages(["1/stylize", "1/propagate"], "seams", old, asked) == []
+    done = ["1/stylize", "1/propagate", "a stranger's", "x/stylize", "1/seams"]
+    assert loop.changed_stages(done, "propagator", old, asked) == ["stylize", "propagate"]
+    asked = replace(old, propagator="patchmatch")
+    assert loop.changed_stages(done, "propagator", old, asked) == ["propagate"]
 
 
 def change(root, iteration, value):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from gs_diffusion_addon.core import run, stages, stale
 from gs_diffusion_addon.core.run import Run
-from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.core.settings import Settings, stage_values
 
 
 def test_only_the_stages_that_depend_on_a_setting_change_with_it():
@@ -36,3 +38,46 @@ def test_a_setting_that_a_later_version_brought_makes_nothing_stale(tmp_path):
     for changed in (Settings(prompt="y", strength=0.5), replace(settings, view_prompts=True)):
         assert stale.stage_key("stylize", r, changed, done)["settings"] != "of an earlier version"
     assert stale.changed_values("stylize", 1, Settings(prompt="x"), done["values"]) == ["strength"]
+
+
+def record(stage, settings, **more):
+    """What run.json holds of a stage that an earlier version did, with every value it was given."""
+    values = stage_values(settings, stage)
+    return {"key": {"settings": "of an earlier version", "inputs": "x"}, "values": values, **more}
+
+
+def stale_by(old, new, tmp_path, iteration=1):
+    """The stages of an iteration that a change of settings makes stale."""
+    run_ = Run(tmp_path, iteration)
+    keys = {n: stale.stage_key(n, run_, new, record(n, old))["settings"] for n in stages.NAMES}
+    digests = {n: [stale.settings_digest(n, iteration, s) for s in (old, new)] for n in keys}
+    hit = [n for n, key in keys.items() if key != "of an earlier version"]
+    assert hit == [n for n, (before, after) in digests.items() if before != after]
+    return hit
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "hit"),
+    [
+        ({}, {"propagator": "ebsynth_folder"}, ["propagate"]),
+        ({"propagator": "patchmatch"}, {}, ["propagate"]),
+        ({}, {"propagator": "none"}, ["stylize", "propagate"]),
+        ({"propagator": "none"}, {}, ["stylize", "propagate"]),
+        ({"compare_independent": "no"}, {"compare_independent": "yes"}, ["report"]),
+        ({}, {"style": "/a.png"}, ["stylize"]),
+        ({"stylizer": "a1111"}, {"stylizer": "a1111", "style": "/a.png"}, []),
+        ({"control": "depth"}, {"control": "depth", "canny_low": 50, "canny_high": 90}, []),
+        ({"control": "canny"}, {"control": "canny", "canny_low": 50}, ["stylize"]),
+    ],
+)
+def test_a_setting_that_is_not_in_use_makes_nothing_stale(old, new, hit, tmp_path):
+    base = Settings(stylizer="preview", propagator="reproject", trainer="builtin")
+    assert stale_by(replace(base, **old), replace(base, **new), tmp_path) == hit
+
+
+def test_a_setting_that_a_stage_took_no_notice_of_in_an_earlier_version_is_no_change(tmp_path):
+    done = record("report", replace(Settings(), compare_independent="yes"))
+    del done["values"]["compare_independent"]
+    for value in ("yes", "no"):
+        now = replace(Settings(), compare_independent=value)
+        assert stale.changed_values("report", 1, now, done["values"]) == []
