@@ -105,7 +105,7 @@ class StylizeKnobs:
         "address of the Automatic1111 server, or several separated by commas, which then share the "
         "work (user and password go into GSD_A1111_AUTH=user:password)",
         "stylize",
-        "stylize",
+        "",
     )
     checkpoint: str = _knob(
         "",

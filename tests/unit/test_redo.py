@@ -43,3 +43,8 @@ def test_a_comparison_asked_for_later_is_added_to_the_keyframes(play):
     assert not list(play.root.glob("superseded/*/iter1/keys"))
     play.run()
     assert play.did == []
+
+
+def test_another_server_goes_on_with_the_pages_there_are(play):
+    play.run(server="https://pod-2.example:7860")
+    assert play.did == []
