@@ -76,7 +76,10 @@ def build() -> Parser:
     )
     _out(run)
     run.add_argument(
-        "--until", choices=stages.NAMES, default="import", help="last stage to do (default: import)"
+        "--until",
+        choices=stages.NAMES,
+        default="import",
+        help="last stage to do in the last iteration (default: import)",
     )
     run.add_argument(
         "--start",

@@ -50,6 +50,22 @@ def plan(root: Path, settings: Settings) -> list[tuple[str, int]]:
     return stages.plan(last_iteration(root, settings), not settings.main_folder)
 
 
+def todo(settings: Settings, until: str, start: int = 0) -> list[tuple[str, int]]:
+    """The stages of :func:`.stages.plan` up to ``until``, after iteration ``start``.
+
+    Only the last iteration ends with ``until``, since each one begins with the renders of the one
+    before; the turntable comes before all.
+    """
+    last = stages.NAMES.index(until)
+    plan = stages.plan(settings.iterations, not settings.main_folder)
+    return [
+        (name, k)
+        for name, k in plan[: 1 if until == "turntable" else None]
+        if (k > start or start == 0)
+        and (k < settings.iterations or stages.NAMES.index(name) <= last)
+    ]
+
+
 def require_start(root: Path, settings: Settings, start: int) -> None:
     """Refuse to begin after an iteration whose results are missing; raises InputError."""
     if start == 0:

@@ -65,7 +65,8 @@ class Supervisor:
         self._made = Made(self.root)
 
     def run(self, changes: Mapping[str, Any], until: str = "import", start: int = 0) -> None:
-        """Make or continue the run: every stage up to ``until`` that is not finished yet.
+        """Make or continue the run: every stage up to ``until`` of the last iteration that is not
+        finished yet.
 
         ``changes`` are the settings given explicitly; an existing run keeps its others.
         Iterations up to ``start`` are taken as they are, finished or stale. Raises the package's
@@ -83,13 +84,7 @@ class Supervisor:
                 manifest = self._open(changes)
                 settings = run_settings(manifest)
                 loop.require_start(self.root, settings, start)
-                last = stages.NAMES.index(until)
-                todo = [
-                    (name, k)
-                    for name, k in stages.plan(settings.iterations, not settings.main_folder)
-                    if stages.NAMES.index(name) <= last and (k > start or start == 0)
-                ]
-                self._work(manifest, settings, todo)
+                self._work(manifest, settings, loop.todo(settings, until, start))
         except InputError:
             # Without the lock the folder is another process's, which may have begun just now.
             if fresh and ours:

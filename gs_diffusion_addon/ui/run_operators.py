@@ -9,6 +9,7 @@ import bpy
 
 from ..core.errors import GsdError
 from ..core.run import SCENE_COPY, Run, read_manifest, run_settings
+from ..core.settings import flag
 from ..declarations import SCENE_SETTINGS, Operators
 from ..scene.result import place_result
 from . import arrival, running
@@ -110,10 +111,12 @@ class GS_DIFFUSION_OT_run_stage(_Starts, bpy.types.Operator):
     def _start(self, scene: bpy.types.Scene) -> Job:
         run = selected(scene)
         if run is None or self.stage == "turntable":
-            return running.start_new(scene, until=self.stage)
+            return running.start_new(scene, until=self.stage, iterations=1)
         settings = getattr(scene, SCENE_SETTINGS)
         require_allowed(settings)
         words = options(settings, worker_python(settings))
+        # How many iterations the run has is its own; the panel's number is that of the next run.
+        words = [word for word in words if not word.startswith(f"{flag('iterations')}=")]
         return running.start_in(scene, run, ["--redo", *words], self.stage)
 
 

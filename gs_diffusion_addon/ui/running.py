@@ -27,7 +27,7 @@ from .job import Job
 from .online import require_allowed, require_run_allowed
 from .places import runs_folder, worker_python
 from .properties import options
-from .runs import next_run, unfinished
+from .runs import choose, next_run, unfinished
 
 TICK = 0.2  # s
 SOON = 0.05  # s; long enough for the window to be drawn once
@@ -110,7 +110,7 @@ def start_in(
     events = ["--events"] if bpy.app.background else []
     command = [*command_of(settings), "run", f"--out={run}", *events, f"--until={until}", *words]
     job = kind(command, run, settings.threads, origin=origin.origin_of(run), until=until)
-    settings.run = run.name
+    choose(settings, run)
     return become_current(job)
 
 
@@ -125,7 +125,7 @@ def adopt(scene: bpy.types.Scene, run: Path) -> Job:
     """Follow a run that another Blender, or a command line, left working; raises InputError."""
     if not in_use(run):
         raise InputError(f"Nobody works in {run}; resume it instead.")
-    getattr(scene, SCENE_SETTINGS).run = run.name
+    choose(getattr(scene, SCENE_SETTINGS), run)
     job = Adopted((), run, origin=origin.origin_of(run), until="import")
     job.adopt()
     return become_current(job)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import bpy
 
@@ -43,6 +44,20 @@ def selected(scene: bpy.types.Scene) -> Path | None:
     name = getattr(scene, SCENE_SETTINGS).run
     folder = runs_folder(scene) / name
     return folder if name and Run(folder).manifest.is_file() else None
+
+
+def choose(settings: Any, folder: Path | None) -> None:
+    """Make a run the one that stage buttons go on with; None for a new one. The keyframes left out
+    are then those that it leaves out itself.
+    """
+    name = folder.name if folder else ""
+    if settings.run != name:
+        try:
+            own = read_manifest(folder)["settings"].get("reject_keys", "") if folder else ""
+        except GsdError:  # a run that has not begun yet, or a damaged one
+            own = ""
+        settings.reject_keys = str(own)
+    settings.run = name
 
 
 def newest_keys(folder: Path) -> Run | None:
@@ -143,7 +158,8 @@ class GS_DIFFUSION_OT_choose_run(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Toggle."""
         settings = getattr(context.scene, SCENE_SETTINGS)
-        settings.run = "" if settings.run == self.name else self.name
+        folder = runs_folder(context.scene) / self.name
+        choose(settings, None if settings.run == self.name else folder)
         return {"FINISHED"}
 
 

@@ -6,6 +6,7 @@ import bpy
 import pytest
 
 import gs_diffusion_addon
+from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.core.stages import plan, record_name
@@ -54,6 +55,37 @@ def test_the_strip_shows_the_newest_iterations_keys_and_rejecting_one_is_a_setti
         bpy.ops.gs_diffusion.reject_key(key=0)
     bpy.ops.gs_diffusion.reject_key(key=4)
     assert group().reject_keys == "8"
+
+
+def test_another_run_has_its_own_rejected_keys_and_iterations(run, tmp_path, monkeypatch):
+    other = Run(tmp_path / "run-002")
+    write_json(other.manifest, new_manifest(Settings(blend="x", reject_keys="0"), "0"))
+    commands = []
+
+    class Kept(Job):
+        def launch(self):
+            commands.append(self.command)
+            raise InputError("It is not started here.")
+
+    monkeypatch.setattr(running, "Job", Kept)
+
+    def pressed(stage):
+        with pytest.raises(RuntimeError, match="not started here"):
+            bpy.ops.gs_diffusion.run_stage(stage=stage)
+        running.current = None
+        return commands[-1]
+
+    group().iterations = 3
+    bpy.ops.gs_diffusion.reject_key(key=4)
+    told = pressed("propagate")
+    assert f"--out={tmp_path / 'run-001'}" in told and "--reject-keys=4" in told
+    assert not any(word.startswith("--iterations") for word in told)
+    bpy.ops.gs_diffusion.choose_run(name="run-002")
+    assert group().reject_keys == "0"
+    bpy.ops.gs_diffusion.choose_run(name="run-002")
+    assert (group().run, group().reject_keys) == ("", "")
+    told = pressed("propagate")
+    assert f"--out={tmp_path / 'run-003'}" in told and told[-1] == "--iterations=1"
 
 
 def test_reroll_asks_the_worker_for_that_key_of_that_iteration(run, tmp_path, monkeypatch):

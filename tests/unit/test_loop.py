@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gs_diffusion_addon.core import loop, stale
+from gs_diffusion_addon.core import loop, stages, stale
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.presets import expand
 from gs_diffusion_addon.core.run import Run, write_json
@@ -82,6 +82,16 @@ def test_the_loop_ends_where_nothing_changes_any_more(tmp_path):
     assert loop.last_iteration(tmp_path, settings) == 3
     assert loop.plan(tmp_path, settings)[-1] == ("import", 3)
     assert loop.last_iteration(tmp_path, from_json({"iterations": 5})) == 5
+
+
+def test_only_the_last_iteration_ends_early():
+    settings = from_json({"iterations": 2})
+    whole = stages.plan(2)
+    assert loop.todo(settings, "import") == whole
+    assert loop.todo(settings, "turntable") == [("turntable", 0)]
+    assert loop.todo(settings, "train") == whole[: whole.index(("train", 2)) + 1]
+    assert ("render", 1) in loop.todo(settings, "stylize")
+    assert loop.todo(settings, "propagate", 1) == [("stylize", 2), ("propagate", 2)]
 
 
 def test_a_start_needs_the_results_before_it(tmp_path):

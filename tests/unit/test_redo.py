@@ -45,6 +45,14 @@ def test_a_comparison_asked_for_later_is_added_to_the_keyframes(play):
     assert play.did == []
 
 
+def test_a_run_that_is_to_end_early_does_the_iterations_before_it_whole(play):
+    play.run(iterations=3, until="train")
+    assert play.did == [*(f"2/{name}" for name in LOOP), *(f"3/{name}" for name in LOOP[:4])]
+    play.run(train_steps=7, until="propagate", redo=True)
+    assert play.did == [f"{k}/{name}" for k in (1, 2) for name in LOOP[0 if k > 1 else 3:]] + [
+        "3/stylize", "3/propagate"]  # fmt: skip
+
+
 def test_another_server_goes_on_with_the_pages_there_are(play):
     play.run(server="https://pod-2.example:7860")
     assert play.did == []
