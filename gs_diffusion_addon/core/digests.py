@@ -12,6 +12,8 @@ _SETTLED = 2.0
 """Seconds after its last change from which on a file's hash is remembered: a second change within
 one tick of the file system's clock would not show."""
 
+MISSING = "missing"
+
 _remembered: dict[tuple[int, ...], str] = {}
 
 
@@ -25,7 +27,7 @@ def digest(parts: Iterable[str | bytes]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Content hash of a file, ``missing`` if there is none; each is read once a process."""
+    """Content hash of a file, :data:`MISSING` if there is none; each is read once a process."""
     try:
         with open(path, "rb") as file:
             stat = os.fstat(file.fileno())
@@ -39,5 +41,5 @@ def file_digest(path: Path) -> str:
                     return h.hexdigest()
                 _remembered[key] = h.hexdigest()
     except FileNotFoundError:
-        return "missing"
+        return MISSING
     return _remembered[key]

@@ -190,6 +190,7 @@ class Supervisor:
         def warn(message: str) -> None:
             self._say(make_event("warning", message=message))
 
+        preflight.require_sources(settings, waiting)
         steps = preflight.steps_of(settings, waiting)
         log = Run(self.root).logs / "check.log"
         for problem in preflight.problems(steps, log, self._say, self.stop):
@@ -215,9 +216,12 @@ class Supervisor:
         if name == "import" and record is None and run.result.exists():
             self._move_aside([run.result])
         started = time.time()
-        record = {"key": key, "state": "running", "seconds": (record or {}).get("seconds", 0.0)}
+        if record is None:
+            sources = stale.sources_of(name, run, settings)
+            record = {"key": key, "sources": sources, "seconds": 0.0}
+        record.update(state="running", started=round(started, 3))
         record["values"] = stale.values_of(name, iteration, settings)
-        record["started"] = round(started, 3)
+        record.pop("finished", None)
         manifest["stages"][stages.record_name(name, iteration)] = record
         self._save(manifest)
         self._say(make_event("stage_started", label=stages.label_of(name, settings), **label))

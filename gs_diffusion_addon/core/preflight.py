@@ -79,17 +79,40 @@ def pending(
     settings: Settings,
     todo: Iterable[tuple[str, int]],
 ) -> list[tuple[str, int]]:
-    """The stages of ``todo`` that are not begun, or begun with other settings or inputs.
+    """The stages of ``todo`` that are not begun, or begun with other settings or inputs, and those
+    that read what these will make.
 
     A stage that was begun asks for itself what it still needs: a server may be gone once all its
     pages are there.
     """
-    out = []
+    out, anew = [], list[Path]()
     for name, k in todo:
         record, run = records.get(stages.record_name(name, k)), Run(root, k)
-        if record is None or record["key"] != stale.stage_key(name, run, settings, record):
+        reads = stages.BY_NAME[name].inputs(run, stages.stage_settings(name, k, settings))
+        if (
+            record is None
+            or any(path.is_relative_to(made) for path in reads for made in anew)
+            or record["key"] != stale.stage_key(name, run, settings, record)
+        ):
             out.append((name, k))
+            anew += stages.BY_NAME[name].outputs(run)
     return out
+
+
+def require_sources(settings: Settings, todo: Iterable[tuple[str, int]]) -> None:
+    """Raise InputError where a stage of ``todo`` reads a model or main folder that is gone."""
+    for name, _ in todo:
+        if name == "turntable" and settings.main_folder:
+            upstream.find(Path(settings.main_folder), settings.main_frames)
+        elif name in ("turntable", "import"):
+            path = Path(settings.blend or settings.model)
+            if not path.is_file() and name == "import":
+                raise InputError(
+                    f"The model file {path}, into whose scene the splat is put, does not exist; "
+                    f"put it back, or leave that stage out with --until report."
+                )
+            if not path.is_file():
+                raise InputError(f"The model file {path} does not exist.")
 
 
 def steps_of(settings: Settings, todo: Iterable[tuple[str, int]]) -> list[Step]:

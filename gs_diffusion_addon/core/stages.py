@@ -26,7 +26,8 @@ class Part:
 class Stage:
     """A stage: its parts, the files its result depends on, and the results that are its own.
 
-    ``inputs`` gives files or folders whose content counts; ``outputs`` what is moved aside when the
+    ``inputs`` gives files or folders of the run whose content counts, ``sources`` those that
+    settings name, which may be anywhere; ``outputs`` what is moved aside when the
     stage is done anew; ``proof`` what must be there for the stage to count as finished, and
     ``more`` what else later stages read where there is such a thing: of both, no file may be lost.
     ``extra`` must be there, too, with settings that ask for it.
@@ -40,25 +41,29 @@ class Stage:
     label: str
     more: Callable[[Run], list[Path]] = lambda run: []
     extra: Callable[[Run, Settings], list[Path]] = lambda run, settings: []
+    sources: Callable[[Settings], list[Path]] = lambda settings: []
 
     def kept(self, run: Run) -> list[Path]:
         """The files and folders of which no file may be lost."""
         return [*self.proof(run), *self.more(run)]
 
 
-def _model_files(run: Run, settings: Settings) -> list[Path]:
+def _model_files(settings: Settings) -> list[Path]:
     if settings.main_folder:
         return [Path(settings.main_folder)]
     return [Path(p) for p in (settings.blend, settings.model, settings.hdri) if p]
 
 
-def _style_files(run: Run, settings: Settings) -> list[Path]:
-    style = Path(settings.style)
-    styles = [style] if settings.style and style.is_absolute() else []
+def _restyled_files(run: Run, settings: Settings) -> list[Path]:
     if run.iteration <= 1:
-        return [run.train_main, *styles]
-    last = [run.at(run.iteration - 1).renders]
-    return [*last, *([run.train_main] if settings.source != "last" else []), *styles]
+        return [run.train_main]
+    last = run.at(run.iteration - 1).renders
+    return [last, *([run.train_main] if settings.source != "last" else [])]
+
+
+def _style_files(settings: Settings) -> list[Path]:
+    style = Path(settings.style)
+    return [style] if settings.style and style.is_absolute() else []
 
 
 def _propagation_files(run: Run, settings: Settings) -> list[Path]:
@@ -79,16 +84,17 @@ STAGES: tuple[Stage, ...] = (
             Part("blender", "scene.turntable:run_stage"),
             Part("worker", "engine.video:turntable_video"),
         ),
-        _model_files,
+        lambda r, s: [],
         lambda r: [r.train_main, r.guides, r.transforms_main, r.at(0).video],
         lambda r: [r.transforms_main, r.at(0).video],
         "Rendering the turntable",
         lambda r: [r.train_main, r.guides],
+        sources=_model_files,
     ),
     Stage(
         "stylize",
         (Part("worker", "engine.stylize:run_stage"),),
-        _style_files,
+        _restyled_files,
         lambda r: [
             r.sources,
             r.folder / "guides",
@@ -102,6 +108,7 @@ STAGES: tuple[Stage, ...] = (
         "Restyling the keyframes",
         lambda r: [r.sources, r.folder / "guides", r.folder / "drift.json", r.independent],
         lambda r, s: [r.independent] if s.compare_independent == "yes" else [],
+        _style_files,
     ),
     Stage(
         "propagate",
@@ -157,10 +164,11 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "import",
         (Part("blender", "scene.result:run_stage"),),
-        lambda r, s: [r.splat, *_model_files(r, s)],
+        lambda r, s: [r.splat],
         lambda r: [r.result],
         lambda r: [r.result],
         "Putting the splat into the scene",
+        sources=_model_files,
     ),
 )
 

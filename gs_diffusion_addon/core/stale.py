@@ -7,10 +7,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from . import upstream
-from .digests import digest, file_digest
+from .digests import MISSING, digest, file_digest
 from .run import Run
 from .settings import Scalar, Settings, stage_values
 from .stages import BY_NAME, stage_settings
@@ -59,18 +60,20 @@ def stage_key(
 
     Of a finished stage, ``record`` is its entry in run.json. A setting that this version has and
     the one that did the stage had not is no change, since a new setting's default is what was done
-    before; neither is a source outside the run folder that is gone.
+    before; neither is a source that is gone.
     """
+    known = _known_sources(record or {})
     key = {
         "settings": settings_digest(stage, run.iteration, settings),
-        "inputs": inputs_digest(stage, run, settings),
+        "inputs": inputs_digest(stage, run, settings, known or {}),
     }
     if record is None:
         return key
     past = record.get("values")
     if isinstance(past, dict) and not changed_values(stage, run.iteration, settings, past):
         key["settings"] = record["key"]["settings"]
-    if source_gone(stage, run, settings):
+    if known is None and MISSING in sources_of(stage, run, settings).values():
+        # An earlier version did the stage, and hashed all files together.
         key["inputs"] = record["key"]["inputs"]
     return key
 
@@ -88,15 +91,25 @@ def changed_values(
     return [n for n in given if now.get(n) != before.get(n)]
 
 
-def source_gone(stage: str, run: Run, settings: Settings) -> bool:
-    """Whether a file outside the run folder that the stage reads is not there (any more).
+def sources_of(stage: str, run: Run, settings: Settings) -> dict[str, str]:
+    """Content hash of each file or folder a stage reads that settings name, for run.json; by path.
 
-    A finished stage does not need it: a run folder can be moved to another machine.
+    A finished stage does not need them any more: a run folder can be moved to another machine. What
+    their content was is noted, so that other changes show without them.
     """
-    return any(
-        not path.exists() and not path.is_relative_to(run.root)
-        for path in BY_NAME[stage].inputs(run, settings)
-    )
+    return {str(path): _source_digest(path) for path in BY_NAME[stage].sources(settings)}
+
+
+def _source_digest(path: Path) -> str:
+    return digest(_folder_facts(path)) if path.is_dir() else file_digest(path)
+
+
+def _known_sources(record: Mapping[str, Any]) -> dict[str, str] | None:
+    """The sources that a record notes; None for one of an earlier version."""
+    noted = record.get("sources")
+    if not isinstance(noted, dict):
+        return None
+    return {path: str(content) for path, content in noted.items()}
 
 
 def _folder_facts(folder: Path) -> list[str]:
@@ -109,18 +122,28 @@ def _folder_facts(folder: Path) -> list[str]:
     return facts
 
 
-def inputs_digest(stage: str, run: Run, settings: Settings) -> str:
+def inputs_digest(
+    stage: str, run: Run, settings: Settings, known: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Hash of the files a stage depends on: contents, or names and sizes in guides/, which only we
-    write.
+    write; of sources that are gone, the contents that are ``known``.
     """
-    parts: list[str] = []
+    sources = {
+        path: known.get(path, found) if found == MISSING else found
+        for path, found in sources_of(stage, run, settings).items()
+    }
     if stage == "turntable" and settings.main_folder:
-        return digest(_folder_facts(Path(settings.main_folder)))
+        return sources[str(Path(settings.main_folder))]
+    parts: list[str] = []
     for path in BY_NAME[stage].inputs(run, settings):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
-            inside = file.is_relative_to(run.root)
-            named = file.relative_to(run.root).as_posix() if inside else file.name
             big = run.guides in file.parents
-            parts += [named, str(file.stat().st_size) if big else file_digest(file)]
+            parts += [_named(file, run), str(file.stat().st_size) if big else file_digest(file)]
+    for source, content in sources.items():
+        parts += [_named(Path(source), run), content]
     return digest(parts)
+
+
+def _named(path: Path, run: Run) -> str:
+    return path.relative_to(run.root).as_posix() if path.is_relative_to(run.root) else path.name

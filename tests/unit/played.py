@@ -39,6 +39,7 @@ class Play:
         patch(pipeline, "worker_python", lambda settings: Path("python"))
         patch(pipeline, "versions_of", lambda python: {})
         patch(pipeline.preflight, "require_startable", lambda settings: None)
+        patch(pipeline.preflight, "problems", lambda *a: [])
         patch(pipeline.preflight, "require_space", lambda *a: None)
         patch(made, "whole", Path.is_file)  # the played files are text
 
@@ -58,7 +59,8 @@ class Play:
         self.did.append(stages.record_name(name, run.iteration))
         given = stages.stage_settings(name, run.iteration, settings)
         values = stale.counting(name, stale.values_of(name, run.iteration, settings))
-        seen = [p for p in stages.BY_NAME[name].inputs(run, given) if p.exists()]
+        stage = stages.BY_NAME[name]
+        seen = [p for p in (*stage.inputs(run, given), *stage.sources(given)) if p.exists()]
         text = digest([str(sorted(values.items())), *(content(p) for p in seen)])
         if name == "stylize" and settings.compare_independent == "yes":
             self._write(run.independent / "r_0.png", text)

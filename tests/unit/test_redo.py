@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gs_diffusion_addon.core import folder
 from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.run import read_manifest, write_json
 
 from .played import Play
 
@@ -18,7 +20,9 @@ def play(tmp_path, monkeypatch):
     model = tmp_path / "model.obj"
     model.write_text("v 0 0 0")
     played = Play(tmp_path / "run", monkeypatch)
-    played.run(model=str(model), compare_independent="no", **CHOSEN)
+    style = tmp_path / "style.png"
+    style.write_text("of a style")
+    played.run(model=str(model), style=str(style), compare_independent="no", **CHOSEN)
     assert played.did == ["0/turntable", *(f"1/{name}" for name in [*LOOP, "import"])]
     return played
 
@@ -41,6 +45,52 @@ def test_a_comparison_asked_for_later_is_added_to_the_keyframes(play):
     assert play.did == ["1/stylize", "1/report"]
     assert (play.root / "iter1" / "independent" / "r_0.png").is_file()
     assert not list(play.root.glob("superseded/*/iter1/keys"))
+    play.run()
+    assert play.did == []
+
+
+def test_a_model_that_is_gone_makes_nothing_stale_but_hides_no_other_change(play, tmp_path):
+    model = tmp_path / "model.obj"
+    model.rename(tmp_path / "elsewhere.obj")
+    play.run()
+    assert play.did == []
+    with pytest.raises(InputError, match=r"model\.obj, into whose scene .* --until report"):
+        play.run(train_steps=7, redo=True)
+    assert play.did == [] and not (play.root / "superseded").exists()
+    play.run(train_steps=7, redo=True, until="report")
+    assert play.did == ["1/train", "1/render", "1/report"]
+    with pytest.raises(InputError, match="into whose scene"):
+        play.run(redo=True)
+    assert folder.status(play.root)[-1].state == "stale"
+    (tmp_path / "elsewhere.obj").rename(model)
+    play.run(redo=True)
+    assert play.did == ["1/import"]
+
+
+def test_a_style_that_is_gone_does_not_keep_old_keys_on_a_new_turntable(play, tmp_path):
+    (tmp_path / "style.png").unlink()
+    play.run()
+    assert play.did == []
+    play.run(lens=85.0, redo=True)
+    assert play.did[:3] == ["0/turntable", "1/stylize", "1/propagate"]
+    (tmp_path / "model.obj").unlink()
+    with pytest.raises(InputError, match=r"model file .*model\.obj does not exist\."):
+        play.run(lens=50.0, redo=True)
+    assert play.did == []
+
+
+def test_a_run_of_an_earlier_version_noted_no_sources_and_goes_on_without_them(play, tmp_path):
+    manifest = read_manifest(play.root)
+    for record in manifest["stages"].values():
+        del record["sources"]
+    write_json(play.root / "run.json", manifest)
+    play.run()
+    assert play.did == []
+    (tmp_path / "model.obj").write_text("v 1 1 1")
+    with pytest.raises(InputError, match=r"Stage turntable .* is stale: its input files changed"):
+        play.run()
+    (tmp_path / "model.obj").unlink()
+    (tmp_path / "style.png").unlink()
     play.run()
     assert play.did == []
 
