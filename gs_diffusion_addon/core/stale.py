@@ -27,25 +27,32 @@ def values_of(stage: str, iteration: int, settings: Settings) -> dict[str, Scala
     return stage_values(stage_settings(stage, iteration, settings), stage)
 
 
-def counting(stage: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` that a stage is given, as far as its result depends on them."""
+FROM_SECOND = ("source", "source_blend", "splat_guide", "warm_start", "follow_splat")
+"""Settings of what an iteration begins with from the last one; the first has none."""
+
+
+def counting(stage: str, iteration: int, values: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` that a stage is given in an iteration, as far as its result depends on them."""
     out = dict(values)
+    unused = list(FROM_SECOND) if iteration <= 1 else []
     if stage == "stylize":
         # Which propagator there will be is the propagate stage's; with "none" all frames are keys.
         out["propagator"] = values.get("propagator") == "none"
-        out.pop("compare_independent", None)  # it adds pictures, and changes none
-        unused = () if "canny" in str(values.get("control", "")) else ("canny_low", "canny_high")
-        for name in (
-            *unused,
-            *(() if values.get("stylizer") in ("preview", "auto") else ("style",)),
-        ):
-            out.pop(name, None)
-    return out
+        unused.append("compare_independent")  # it adds pictures, and changes none
+        if values.get("stylizer") not in ("preview", "auto"):
+            unused.append("style")
+        if "canny" not in str(values.get("control", "")):
+            unused += ["canny_low", "canny_high"]
+        if values.get("source") != "blend":
+            unused.append("source_blend")
+        if values.get("source") != "original":
+            unused.append("splat_guide")
+    return {name: value for name, value in out.items() if name not in unused}
 
 
 def settings_of(stage: str, iteration: int, settings: Settings) -> dict[str, Any]:
     """What a stage's result depends on in an iteration of what it is given, by name."""
-    return counting(stage, values_of(stage, iteration, settings))
+    return counting(stage, iteration, values_of(stage, iteration, settings))
 
 
 def settings_digest(stage: str, iteration: int, settings: Settings) -> str:
@@ -87,7 +94,7 @@ def changed_values(
     given, default = values_of(stage, iteration, settings), Settings()
     past = {n: made_with.get(n, getattr(default, n)) for n in given}
     past |= {n: given[n] for n in NEWLY.get(stage, ()) if n not in made_with}
-    now, before = counting(stage, given), counting(stage, past)
+    now, before = (counting(stage, iteration, values) for values in (given, past))
     return [n for n in given if now.get(n) != before.get(n)]
 
 

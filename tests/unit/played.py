@@ -58,7 +58,7 @@ class Play:
             return
         self.did.append(stages.record_name(name, run.iteration))
         given = stages.stage_settings(name, run.iteration, settings)
-        values = stale.counting(name, stale.values_of(name, run.iteration, settings))
+        values = stale.settings_of(name, run.iteration, settings)
         stage = stages.BY_NAME[name]
         seen = [p for p in (*stage.inputs(run, given), *stage.sources(given)) if p.exists()]
         text = digest([str(sorted(values.items())), *(content(p) for p in seen)])

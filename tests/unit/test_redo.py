@@ -95,6 +95,15 @@ def test_a_run_of_an_earlier_version_noted_no_sources_and_goes_on_without_them(p
     assert play.did == []
 
 
+def test_what_later_iterations_begin_with_leaves_the_first_alone(play):
+    play.run(iterations=2, source="original", warm_start=True, follow_splat=False)
+    assert play.did == [*(f"2/{name}" for name in LOOP), "2/import"]
+    with pytest.raises(InputError, match="its stage train would be stale"):
+        play.run(warm_start=False)
+    play.run(warm_start=False, redo=True)
+    assert play.did == ["2/train", "2/render", "2/report", "2/import"]
+
+
 def test_a_run_that_is_to_end_early_does_the_iterations_before_it_whole(play):
     play.run(iterations=3, until="train")
     assert play.did == [*(f"2/{name}" for name in LOOP), *(f"3/{name}" for name in LOOP[:4])]

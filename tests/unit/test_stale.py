@@ -78,6 +78,28 @@ def test_a_setting_that_is_not_in_use_makes_nothing_stale(old, new, hit, tmp_pat
     assert stale_by(replace(base, **old), replace(base, **new), tmp_path) == hit
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "second"),
+    [
+        ({}, {"source": "original"}, ["stylize"]),
+        ({}, {"schedule": "source=last->original"}, ["stylize"]),
+        ({}, {"source_blend": 0.2}, []),
+        ({"source": "blend"}, {"source": "blend", "source_blend": 0.2}, ["stylize"]),
+        ({"source": "blend"}, {"source": "blend", "splat_guide": 0.2}, []),
+        ({"source": "original"}, {"source": "original", "splat_guide": 0.2}, ["stylize"]),
+        ({}, {"warm_start": True}, ["train"]),
+        ({}, {"follow_splat": False}, ["stylize", "propagate"]),
+    ],
+)
+def test_what_the_last_splat_is_used_for_is_nothing_to_the_first_iteration(
+    old, new, second, tmp_path
+):
+    base = Settings(stylizer="preview", propagator="reproject", trainer="builtin")
+    now = replace(base, **new)
+    assert stale_by(replace(base, **old), now, tmp_path, 1) == []
+    assert stale_by(replace(base, **old), now, tmp_path, 2) == second
+
+
 def test_a_setting_that_a_stage_took_no_notice_of_in_an_earlier_version_is_no_change(tmp_path):
     done = record("report", replace(Settings(), compare_independent="yes"))
     del done["values"]["compare_independent"]
