@@ -14,6 +14,7 @@ from . import stages, upstream_options
 from .errors import InputError
 from .presets import expand
 from .settings import Settings, flag, kind, knob, names
+from .settings_loop import ARROW
 from .splat_arguments import add_splat
 from .sweep_arguments import add_sweep
 from .version import version
@@ -260,4 +261,21 @@ def complete(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         is_file = name == "style" and Path(str(value)).suffix and (folder / value).is_file()
         if value and (knob(name).path or is_file) and name not in PROGRAMS:
             out[name] = str((folder / Path(value).expanduser()).resolve())
+    for name in ("schedule", "later"):
+        if out.get(name):
+            out[name] = ";".join(_with_pictures(p, folder) for p in str(out[name]).split(";"))
     return out
+
+
+def _with_pictures(part: str, folder: Path) -> str:
+    """A setting of a schedule, such as ``style=a.png->3``, with the paths of pictures absolute."""
+    name, _, values = part.partition("=")
+    if name.strip().strip("-") != "style":
+        return part
+    styles = [value.strip() for value in values.split(ARROW)]
+    return f"{name}=" + ARROW.join(
+        str((folder / style).resolve())
+        if Path(style).suffix and (folder / style).is_file()
+        else style
+        for style in styles
+    )

@@ -299,12 +299,16 @@ class Supervisor:
         self._save(manifest)
 
     def _move_aside(self, paths: Sequence[Path]) -> None:
-        attic = self.root / "superseded" / time.strftime("%Y%m%d-%H%M%S")
-        for path in paths:
-            if path.exists():
-                target = attic / path.relative_to(self.root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                replace_file(path, target)
+        there = [path.relative_to(self.root) for path in paths if path.exists()]
+        stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
+        attic = self.root / "superseded" / stamp
+        while any((attic / name).exists() for name in there):
+            number += 1
+            attic = self.root / "superseded" / f"{stamp}-{number}"
+        for name in there:
+            target = attic / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self.root / name, target)
 
     def _part(self, settings: Settings, run: Run, name: str, number: int) -> None:
         part = stages.parts_of(name, settings)[number]

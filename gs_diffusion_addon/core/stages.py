@@ -68,7 +68,10 @@ def _style_files(settings: Settings) -> list[Path]:
 
 def _propagation_files(run: Run, settings: Settings) -> list[Path]:
     own = run.folder / "guides"
-    return [run.keys, run.transforms_main, run.guides, *([own] if own.is_dir() else [])]
+    files = [run.keys, run.transforms_main, run.guides, *([own] if own.is_dir() else [])]
+    # The frames' alpha, and what was restyled where that is something else.
+    last = [run.at(run.iteration - 1).renders, run.sources] if run.iteration > 1 else []
+    return [*files, run.train_main, *last]
 
 
 def _training_files(run: Run, settings: Settings) -> list[Path]:

@@ -5,7 +5,7 @@ from.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -79,10 +79,24 @@ def stage_key(
     past = record.get("values")
     if isinstance(past, dict) and not changed_values(stage, run.iteration, settings, past):
         key["settings"] = record["key"]["settings"]
-    if known is None and MISSING in sources_of(stage, run, settings).values():
-        # An earlier version did the stage, and hashed all files together.
+    if known is None and _as_before(stage, run, settings, record["key"]["inputs"]):
         key["inputs"] = record["key"]["inputs"]
     return key
+
+
+def _as_before(stage: str, run: Run, settings: Settings, then: str) -> bool:
+    """Whether the files are those of a stage that an earlier version did, which gave them the hash
+    ``then``: of all together, by the run's own settings, and not of all that is read.
+    """
+    if any(not path.exists() for path in BY_NAME[stage].sources(settings)):
+        return True
+    last = run.at(run.iteration - 1)
+    unread = (run.train_main, run.sources, last.renders) if stage == "propagate" else ()
+    paths = [p for p in BY_NAME[stage].inputs(run, settings) if p not in unread]
+    sources = {str(p): _source_digest(p, settings) for p in BY_NAME[stage].sources(settings)}
+    if stage == "turntable" and settings.main_folder:
+        return then == sources[str(Path(settings.main_folder))]
+    return then == _files_digest(run, paths, sources)
 
 
 def changed_values(
@@ -104,11 +118,15 @@ def sources_of(stage: str, run: Run, settings: Settings) -> dict[str, str]:
     A finished stage does not need them any more: a run folder can be moved to another machine. What
     their content was is noted, so that other changes show without them.
     """
-    return {str(path): _source_digest(path) for path in BY_NAME[stage].sources(settings)}
+    given = stage_settings(stage, run.iteration, settings)
+    if stage == "stylize" and "style" not in settings_of(stage, run.iteration, settings):
+        return {}
+    return {str(path): _source_digest(path, given) for path in BY_NAME[stage].sources(given)}
 
 
-def _source_digest(path: Path) -> str:
-    return digest(_folder_facts(path)) if path.is_dir() else file_digest(path)
+def _source_digest(path: Path, settings: Settings) -> str:
+    main = path == Path(settings.main_folder) and path.exists()
+    return digest(_folder_facts(path)) if main else file_digest(path)
 
 
 def _known_sources(record: Mapping[str, Any]) -> dict[str, str] | None:
@@ -141,8 +159,13 @@ def inputs_digest(
     }
     if stage == "turntable" and settings.main_folder:
         return sources[str(Path(settings.main_folder))]
+    given = stage_settings(stage, run.iteration, settings)
+    return _files_digest(run, BY_NAME[stage].inputs(run, given), sources)
+
+
+def _files_digest(run: Run, paths: Sequence[Path], sources: Mapping[str, str]) -> str:
     parts: list[str] = []
-    for path in BY_NAME[stage].inputs(run, settings):
+    for path in paths:
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
         for file in files:
             big = run.guides in file.parents

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gs_diffusion_addon.core import loop, stages, stale
+from gs_diffusion_addon.core.arguments import complete
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.presets import expand
 from gs_diffusion_addon.core.run import Run, write_json
@@ -24,6 +25,15 @@ def test_a_schedule_gives_each_iteration_its_value_and_the_last_one_stays():
     assert [s.strength for s in at] == pytest.approx([0.9, 0.7, 0.5, 0.5])
     assert [s.train_steps for s in at] == [500, 500, 900, 900]
     assert at_iteration(Settings(), 3) == Settings()
+
+
+def test_pictures_in_a_schedule_are_found_from_wherever_the_run_goes_on(tmp_path):
+    picture = tmp_path / "a.png"
+    picture.touch()
+    given = {"schedule": "strength=0.9->0.5; style=a.png->3", "later": "style=b.png"}
+    found = complete(given, tmp_path)
+    assert parse_schedule(found["schedule"])["style"] == [str(picture.resolve()), "3"]
+    assert found["later"] == "style=b.png"
 
 
 @pytest.mark.parametrize(

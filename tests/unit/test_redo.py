@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from gs_diffusion_addon.core import folder
+from gs_diffusion_addon.core.digests import digest, file_digest
 from gs_diffusion_addon.core.errors import InputError
-from gs_diffusion_addon.core.run import read_manifest, write_json
+from gs_diffusion_addon.core.run import Run, read_manifest, run_settings, write_json
 
 from .played import Play
 
@@ -25,6 +28,30 @@ def play(tmp_path, monkeypatch):
     played.run(model=str(model), style=str(style), compare_independent="no", **CHOSEN)
     assert played.did == ["0/turntable", *(f"1/{name}" for name in [*LOOP, "import"])]
     return played
+
+
+def inputs_hash_of_a808938(stage, run, settings):
+    """How the version of that commit hashed the files of a stage in the first iteration."""
+    styles, models = [Path(settings.style)], [Path(settings.model)]
+    paths = {
+        "turntable": models,
+        "stylize": [run.train_main, *styles],
+        "propagate": [run.keys, run.transforms_main, run.guides],
+        "dataset": [run.stylized, run.transforms_main],
+        "train": [run.gs / "train", run.gs / "transforms_train.json", run.gs / "points3d.ply"],
+        "render": [run.model / "point_cloud", run.transforms_main],
+        "report": [run.renders, run.stylized, run.independent],
+        "import": [run.splat, *models],
+    }[stage]
+    parts = []
+    for path in paths:
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            inside = file.is_relative_to(run.root)
+            named = file.relative_to(run.root).as_posix() if inside else file.name
+            big = run.guides in file.parents
+            parts += [named, str(file.stat().st_size) if big else file_digest(file)]
+    return digest(parts)
 
 
 def test_another_propagator_keeps_the_keyframes_also_painted_ones(play):
@@ -79,13 +106,50 @@ def test_a_style_that_is_gone_does_not_keep_old_keys_on_a_new_turntable(play, tm
     assert play.did == []
 
 
+def test_a_corrected_frame_reaches_what_it_is_carried_to_though_the_keys_stay(play, monkeypatch):
+    """The second frame is no key, and its alpha is what the propagated frame gets."""
+    monkeypatch.setitem(play.fixed, "stylize", "the keys of frame 0")
+    play.run(prompt="gold", redo=True)
+    (play.root / "train_main" / "r_1.png").write_text("corrected")
+    play.run(redo=True)
+    assert play.did[:3] == ["1/stylize", "1/propagate", "1/dataset"]
+    play.run(iterations=2)
+    (play.root / "iter1" / "renders" / "00000.png").write_text("painted over")
+    play.run(redo=True)
+    assert {"2/stylize", "2/propagate"} <= set(play.did)
+
+
+def test_a_scheduled_style_and_source_count_in_their_iteration(play, tmp_path):
+    later = tmp_path / "later.png"
+    later.write_text("of a style")
+    schedule = f"style={tmp_path / 'style.png'}->{later}; source=last->original"
+    play.run(iterations=2, schedule=schedule)
+    later.write_text("of another style")
+    play.run(redo=True)
+    assert play.did == [*(f"2/{name}" for name in LOOP), "2/import"]
+    (play.root / "train_main" / "r_1.png").write_text("corrected")
+    states = {(s.stage, s.iteration): s.state for s in folder.status(play.root)}
+    assert states["stylize", 2] == states["propagate", 2] == "stale"
+
+
 def test_a_run_of_an_earlier_version_noted_no_sources_and_goes_on_without_them(play, tmp_path):
     manifest = read_manifest(play.root)
-    for record in manifest["stages"].values():
+    settings = run_settings(manifest)
+    for name, record in manifest["stages"].items():
         del record["sources"]
+        iteration, _, stage = name.partition("/")
+        made_from = inputs_hash_of_a808938(stage, Run(play.root, int(iteration)), settings)
+        record["key"] = {"settings": "by other rules", "inputs": made_from}
     write_json(play.root / "run.json", manifest)
     play.run()
     assert play.did == []
+    assert all(state.state == "done" for state in folder.status(play.root))
+    key = play.root / "iter1" / "keys" / "keys00000.png"
+    painted = key.read_text()
+    key.write_text("painted over")
+    with pytest.raises(InputError, match=r"Stage propagate .* is stale: its input files changed"):
+        play.run()
+    key.write_text(painted)
     (tmp_path / "model.obj").write_text("v 1 1 1")
     with pytest.raises(InputError, match=r"Stage turntable .* is stale: its input files changed"):
         play.run()
