@@ -40,15 +40,19 @@ HEAT = "heat"
 
 def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
     """Write run.metrics (once), and run.history and run.report (always anew, they tell of all
-    iterations).
+    iterations that are measured, also of later ones where this one is done again).
     """
     if not run.metrics.is_file():
         emit("phase", message="Measuring")
         write_json(run.metrics, measure(run, settings))
         emit("frame_done", frame=0, path=run.metrics.relative_to(run.root).as_posix())
-    write_json(run.history, {"iterations": history(run)})
+    measured = [
+        k for k in range(run.iteration, settings.iterations + 1) if run.at(k).metrics.is_file()
+    ]
+    last = run.at(max(measured, default=run.iteration))
+    write_json(run.history, {"iterations": history(last)})
     emit("phase", message="Writing the report")
-    write_text(run.report, report(run, settings))
+    write_text(run.report, report(last, settings))
     emit("frame_done", frame=1, path=run.report.relative_to(run.root).as_posix())
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from gs_diffusion_addon.core.arguments import build, given_settings
 from gs_diffusion_addon.core.orbit import plan_keys
 from gs_diffusion_addon.core.ply import Splats, write_splats
-from gs_diffusion_addon.core.run import Run, new_manifest, write_json
+from gs_diffusion_addon.core.run import Run, new_manifest, read_json, write_json
 from gs_diffusion_addon.core.settings import flag, knob, names, to_json
 from gs_diffusion_addon.engine import report, report_numbers, report_pictures, report_settings
 from gs_diffusion_addon.engine.images import read_rgb, write_png
@@ -282,6 +282,19 @@ def test_report_is_found_from_any_iteration(made):
     first = report.report(Run(run.root, 1), settings)
     assert "Iteration 2" not in first
     assert "Iteration 2" in text
+
+
+def test_an_earlier_iteration_reported_again_takes_nothing_from_later_ones(made, tmp_path):
+    run, settings, text = made
+    again = Run(tmp_path / "again", 1)
+    shutil.copytree(run.root, again.root)
+    again.metrics.unlink()  # lost
+    report.run_stage(again, settings, Events())
+    page = Page(again.report.read_text(encoding="utf-8"))
+    assert page.of("details", "class") == Page(text).of("details", "class")
+    assert [row["iteration"] for row in read_json(again.history)["iterations"]] == [1, 2]
+    report.run_stage(again, dataclasses.replace(settings, iterations=1), Events())
+    assert [row["iteration"] for row in read_json(again.history)["iterations"]] == [1]
 
 
 def test_what_went_wrong_is_told_once(tmp_path):
