@@ -12,11 +12,18 @@ from typing import Any
 
 from . import upstream
 from .digests import MISSING, digest, file_digest
+from .errors import InputError
 from .run import Run
 from .settings import Scalar, Settings, stage_values
 from .stages import BY_NAME, stage_settings
 
-NEWLY = {"report": ("compare_independent",)}
+FROM_SECOND = ("source", "source_blend", "splat_guide", "warm_start", "follow_splat")
+"""Settings of what an iteration begins with from the last one; the first has none."""
+
+FIRST_SPLAT = ("train_steps", "splats", "max_splats", "sh_degree", "seed", "split")
+"""Settings of the first splat, which gives a main folder's frames their geometry."""
+
+NEWLY = {"report": ("compare_independent",), "turntable": FIRST_SPLAT}
 """Settings that a stage took no notice of in earlier versions. One that its record does not have
 may have had any value then, so it counts for nothing.
 """
@@ -24,11 +31,10 @@ may have had any value then, so it counts for nothing.
 
 def values_of(stage: str, iteration: int, settings: Settings) -> dict[str, Scalar]:
     """The settings that a stage is given in an iteration, by name, for run.json."""
-    return stage_values(stage_settings(stage, iteration, settings), stage)
-
-
-FROM_SECOND = ("source", "source_blend", "splat_guide", "warm_start", "follow_splat")
-"""Settings of what an iteration begins with from the last one; the first has none."""
+    values = stage_values(stage_settings(stage, iteration, settings), stage)
+    if stage == "turntable" and settings.main_folder:
+        values |= {name: getattr(settings, name) for name in FIRST_SPLAT}
+    return values
 
 
 def counting(stage: str, iteration: int, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,9 +99,9 @@ def _as_before(stage: str, run: Run, settings: Settings, then: str) -> bool:
     last = run.at(run.iteration - 1)
     unread = (run.train_main, run.sources, last.renders) if stage == "propagate" else ()
     paths = [p for p in BY_NAME[stage].inputs(run, settings) if p not in unread]
-    sources = {str(p): _source_digest(p, settings) for p in BY_NAME[stage].sources(settings)}
     if stage == "turntable" and settings.main_folder:
-        return then == sources[str(Path(settings.main_folder))]
+        return then == digest(_folder_facts(Path(settings.main_folder)))
+    sources = {str(p): file_digest(p) for p in BY_NAME[stage].sources(settings)}
     return then == _files_digest(run, paths, sources)
 
 
@@ -107,7 +113,7 @@ def changed_values(
     """
     given, default = values_of(stage, iteration, settings), Settings()
     past = {n: made_with.get(n, getattr(default, n)) for n in given}
-    past |= {n: given[n] for n in NEWLY.get(stage, ()) if n not in made_with}
+    past |= {n: given[n] for n in NEWLY.get(stage, ()) if n in given and n not in made_with}
     now, before = (counting(stage, iteration, values) for values in (given, past))
     return [n for n in given if now.get(n) != before.get(n)]
 
@@ -121,12 +127,21 @@ def sources_of(stage: str, run: Run, settings: Settings) -> dict[str, str]:
     given = stage_settings(stage, run.iteration, settings)
     if stage == "stylize" and "style" not in settings_of(stage, run.iteration, settings):
         return {}
-    return {str(path): _source_digest(path, given) for path in BY_NAME[stage].sources(given)}
+    if stage == "turntable" and settings.main_folder:
+        return {settings.main_folder: _main_folder_digest(settings)}
+    return {str(path): file_digest(path) for path in BY_NAME[stage].sources(given)}
 
 
-def _source_digest(path: Path, settings: Settings) -> str:
-    main = path == Path(settings.main_folder) and path.exists()
-    return digest(_folder_facts(path)) if main else file_digest(path)
+def _main_folder_digest(settings: Settings) -> str:
+    """Hash of a main folder's cameras and of the pictures taken from it; :data:`.MISSING` if they
+    are not to be had.
+    """
+    try:
+        source = upstream.find(Path(settings.main_folder), settings.main_frames)
+    except InputError:
+        return MISSING
+    pictures = [source.video] if source.from_video else [shot.picture for shot in source.shots]
+    return digest(file_digest(path) for path in (source.transforms, *pictures) if path)
 
 
 def _known_sources(record: Mapping[str, Any]) -> dict[str, str] | None:
@@ -138,7 +153,9 @@ def _known_sources(record: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _folder_facts(folder: Path) -> list[str]:
-    """Contents of a main folder's cameras, names and sizes of its pictures."""
+    """What earlier versions hashed of a main folder: contents of its cameras, names and sizes of
+    pictures in the usual places.
+    """
     base = folder.parent if folder.is_file() else folder
     facts = [file_digest(path) for path in sorted(base.glob("transforms*.json"))]
     for part in upstream.FOLDERS:
@@ -157,8 +174,6 @@ def inputs_digest(
         path: known.get(path, found) if found == MISSING else found
         for path, found in sources_of(stage, run, settings).items()
     }
-    if stage == "turntable" and settings.main_folder:
-        return sources[str(Path(settings.main_folder))]
     given = stage_settings(stage, run.iteration, settings)
     return _files_digest(run, BY_NAME[stage].inputs(run, given), sources)
 

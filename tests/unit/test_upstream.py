@@ -8,11 +8,12 @@ import json
 import numpy as np
 import pytest
 
-from gs_diffusion_addon.core import arguments, pipeline, upstream, upstream_options
+from gs_diffusion_addon.core import arguments, pipeline, stale, upstream, upstream_options
+from gs_diffusion_addon.core.digests import digest
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.folder import resolve
-from gs_diffusion_addon.core.run import new_manifest
-from gs_diffusion_addon.core.settings import from_json
+from gs_diffusion_addon.core.run import Run, new_manifest
+from gs_diffusion_addon.core.settings import Settings, from_json
 
 
 def write(folder, count=10, name="./images/{:04d}", there=None, **more):
@@ -125,6 +126,36 @@ def test_another_number_of_frames_is_counted_anew(tmp_path):
     fixed = from_json({**manifest["settings"], "compare_independent": "no"})
     fixed = dataclasses.replace(fixed, stylizer="preview", propagator="none", trainer="builtin")
     assert resolve(fixed, manifest["resolved"])["views"] == 9
+
+
+def test_a_main_folder_counts_by_the_pictures_its_cameras_name(tmp_path):
+    """Wherever in it they lie; a run of an earlier version goes by what counted then."""
+    main = write(tmp_path / "main", 12, "./rgb/{}")
+    given = Settings(main_folder=str(main), train_steps=500)
+    run = Run(tmp_path / "run", 0)
+    done = {"key": stale.stage_key("turntable", run, given), "state": "done"}
+    done["values"] = stale.values_of("turntable", 0, given)
+    done["sources"] = stale.sources_of("turntable", run, given)
+    old = {"values": {**done["values"]}}
+    for name in stale.FIRST_SPLAT:
+        del old["values"][name]
+    old["key"] = {"settings": "x", "inputs": digest(stale._folder_facts(main))}
+
+    def is_stale(settings=given, record=done):
+        return stale.stage_key("turntable", run, settings, record) != record["key"]
+
+    longer = dataclasses.replace(given, train_steps=700)
+    assert is_stale(longer) and not is_stale(longer, old)
+    assert not is_stale() and not is_stale(record=old)
+    picture = main / "rgb" / "3.jpg"
+    whole = picture.read_bytes()
+    picture.write_bytes(b"retouched")
+    assert is_stale() and not is_stale(record=old)
+    picture.write_bytes(whole)
+    (main / "rgb" / "of nobody.jpg").touch()
+    assert not is_stale()
+    main.rename(tmp_path / "elsewhere")
+    assert not is_stale() and is_stale(longer) and not is_stale(record=old)
 
 
 def test_saying_what_auto_was_taken_for_changes_nothing(tmp_path):
