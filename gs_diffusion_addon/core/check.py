@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from . import environment, interpreters
 from . import graphdeco as checkouts
-from .errors import GsdError
+from .errors import GsdError, MissingError
 from .process import told
 from .programs import trainer_program
 from .settings import Settings
@@ -64,7 +64,7 @@ def blender(settings: Settings) -> Finding:
     """Blender, or the bpy wheel."""
     try:
         program = interpreters.blender_program(settings)
-    except GsdError as error:
+    except MissingError as error:
         return Finding("Blender", False, "not found", str(error), required=True)
     if interpreters.is_python(program):
         found = interpreters.versions_of(program).get("bpy", "unknown")
@@ -85,7 +85,7 @@ def worker(settings: Settings) -> Finding:
     """The worker's environment with all its packages."""
     try:
         python = interpreters.worker_python(settings)
-    except GsdError as error:
+    except MissingError as error:
         return Finding(WORKER, False, "not found", str(error), required=True)
     version = interpreters.versions_of(python)["python"]
     return Finding(WORKER, True, f"Python {version} at {python}", required=True)
@@ -130,7 +130,7 @@ def torch(settings: Settings) -> Finding:
     """Torch and the device it computes on."""
     try:
         facts = _torch_facts(interpreters.worker_python(settings))
-    except GsdError:
+    except MissingError:
         return Finding(
             "Torch", False, "no worker environment", "See the line above.", required=True
         )
@@ -150,7 +150,7 @@ def gsplat(settings: Settings) -> Finding:
     """gsplat on CUDA, which trains and renders splats much faster than the processor."""
     try:
         facts = _torch_facts(interpreters.worker_python(settings))
-    except GsdError:
+    except MissingError:
         facts = {}
     if facts.get("gsplat"):
         return Finding(GSPLAT, True, f"{facts['gsplat']} works")
@@ -173,7 +173,7 @@ def graphdeco(settings: Settings) -> Finding:
         return Finding(name, False, "no checkout named", todo)
     try:
         checkout = checkouts.inspect(settings)
-    except GsdError as error:
+    except MissingError as error:
         return Finding(name, False, "not usable", str(error))
     f = checkout.facts
     detail = f"{checkout.root} on {f.gpu}, {f.free / 2**30:.1f} GB free, Pillow {f.pillow}"
@@ -215,7 +215,7 @@ def diffusers(settings: Settings) -> Finding:
     name = DIFFUSERS
     try:
         python = interpreters.worker_python(settings)
-    except GsdError:
+    except MissingError:
         return Finding(name, False, "no worker's environment")
     found = interpreters.versions_of(python).get("diffusers")
     if found:

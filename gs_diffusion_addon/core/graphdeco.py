@@ -20,6 +20,7 @@ from typing import Any
 
 from .errors import MissingError
 from .foreign import foreign_environment
+from .process import told
 from .programs import help_of, options_of
 from .settings import Settings
 
@@ -173,17 +174,12 @@ def probe(python: str, root: str) -> Facts:
         script = Path(folder) / "probe.py"
         script.write_text(PROBE, encoding="utf-8")
         try:
-            done = subprocess.run(
+            done = told(
                 [python, str(script)],
-                capture_output=True,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
                 timeout=180,
-                check=False,
+                environment=foreign_environment(0),
                 cwd=root,
-                stdin=subprocess.DEVNULL,
-                env=foreign_environment(0),
+                encoding="utf-8",
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise MissingError(

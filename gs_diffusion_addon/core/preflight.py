@@ -19,7 +19,7 @@ from typing import Any
 from . import keyframes, orbit, stages, stale, styles, upstream
 from .a1111_control import parse_control
 from .check import Finding
-from .errors import GsdError, InputError, StageError, crash_error, error_for_exit_code
+from .errors import GsdError, InputError, Interrupted, StageError, crash_error, error_for_exit_code
 from .estimate import estimate, folder_bytes, size_of
 from .estimate import sentence as costs
 from .events import Event, make_event
@@ -188,6 +188,8 @@ def findings(settings: Settings, root: Path | None, stop: threading.Event) -> li
         if settings.blend or settings.model or settings.main_folder:
             require_startable(settings)
         resolved = from_json({**to_json(settings), **resolve(settings)})
+    except Interrupted:
+        raise
     except GsdError as error:
         return [Finding("Model", False, "cannot be used", str(error), required=True)]
     todo = stages.plan(resolved.iterations, not resolved.main_folder)

@@ -45,6 +45,11 @@ WINDOWS_PRIORITY = {"normal": 0x20, "low": 0x4000, "idle": 0x40}
 
 _WINDOWS_NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP, which CTRL_BREAK can be sent to
 
+_STOPPED = "Stopped; the same command goes on from here."
+
+_asked = threading.Event()
+"""Set once one of the signals of :func:`stop_on_signals` came."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -85,7 +90,7 @@ def run_child(
         try:
             while True:
                 if stop.is_set():
-                    raise Interrupted("Stopped; the same command goes on from here.")
+                    raise Interrupted(_STOPPED)
                 try:
                     item = items.get(timeout=0.1)
                 except queue.Empty:
@@ -111,7 +116,7 @@ def run_child(
         finally:
             end_tree(child)
     if code == EXIT_INTERRUPTED:
-        raise Interrupted("Stopped; the same command goes on from here.")
+        raise Interrupted(_STOPPED)
     return Ended(code, message, tuple(tail))
 
 
@@ -254,6 +259,7 @@ def stop_on_signals(stop: threading.Event, say: Callable[[Event], None] | None =
     """
 
     def ask(_number: int, _frame: object) -> None:
+        _asked.set()
         stop.set()
 
     for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
@@ -269,20 +275,43 @@ def told(
     timeout: float | None = None,
     check: bool = False,
     environment: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    encoding: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program to its end and keep what it prints, which may be in any encoding (Windows: the
     code page). ``timeout`` in seconds; raises what ``subprocess.run`` does.
+
+    Raises Interrupted after a signal to stop: Ctrl-C ends the program too, which says nothing
+    about it then.
     """
-    return subprocess.run(
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
+        encoding=encoding,
         errors="replace",
-        timeout=timeout,
-        check=check,
         env=environment,
-    )
+        cwd=cwd,
+    ) as child:
+        output = None
+        try:
+            while output is None and not _asked.is_set():
+                try:
+                    output = child.communicate(timeout=0.1)
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > end:
+                        raise subprocess.TimeoutExpired(command, timeout or 0.0) from None
+        finally:
+            child.kill()
+    if output is None or _asked.is_set():
+        raise Interrupted(_STOPPED)
+    done = subprocess.CompletedProcess(command, child.returncode, *output)
+    if check:
+        done.check_returncode()
+    return done
 
 
 def child_environment(threads: int, extra: Mapping[str, str] | None = None) -> dict[str, str]:

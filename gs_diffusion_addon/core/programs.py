@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from .errors import MissingError
 from .foreign import foreign_environment
+from .process import told
 from .settings import Settings
 
 NAMES = {"brush": ("brush_app", "brush", "brush-cli"), "opensplat": ("opensplat",)}
@@ -32,17 +33,12 @@ def trainer_program(settings: Settings, name: str) -> str:
 def help_of(command: tuple[str, ...], cwd: str = "", timeout: float = 120.0) -> str:
     """What ``command --help`` prints; raises MissingError with the reason if it does not."""
     try:
-        done = subprocess.run(
+        done = told(
             [*command, "--help"],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            check=False,
+            timeout,
+            environment=foreign_environment(0),
             cwd=cwd or None,
-            stdin=subprocess.DEVNULL,
-            env=foreign_environment(0),
+            encoding="utf-8",
         )
     except subprocess.TimeoutExpired:
         raise MissingError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -11,8 +12,11 @@ import time
 
 import numpy as np
 
+from gs_diffusion_addon.core import interpreters
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.ply import read_splats
+from gs_diffusion_addon.core.settings import Settings
+from tests.trainers.standins import write_program
 
 from .program import TINY, command, events, gsd, png_facts, repeated, temporaries
 
@@ -133,3 +137,25 @@ def test_ctrl_c_ends_within_two_seconds_and_the_same_command_finishes(scene, tmp
     done = gsd(*arguments)
     assert done.code == 0, done.err
     assert not repeated(root)
+
+
+def test_ctrl_c_while_the_machine_is_looked_at_decides_nothing(scene, tmp_path):
+    """What ``--trainer auto`` stands for is kept in run.json for good."""
+    root, asked = tmp_path / "run", tmp_path / "asked"
+    asks = f"case $2 in *gsplat.rasterization*) > '{asked}'; exec sleep 300;; esac"
+    real = interpreters.worker_python(Settings())
+    python = write_program(tmp_path / "python", f"{asks}\nexec '{real}' \"$@\"")
+    arguments = ("run", "--blend", str(scene), "--out", str(root), "--worker-python", str(python))
+    process = subprocess.Popen(
+        command(*arguments, "--trainer", "auto"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not asked.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+    assert process.stderr.read().splitlines()[-1].startswith("gsd: Stopped;")
+    assert not (root / "run.json").exists()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from gs_diffusion_addon.core import commands, process
 from gs_diffusion_addon.core.errors import Interrupted, MissingError
 from gs_diffusion_addon.core.process import child_environment, run_child
 from tests.processes import alive
+from tests.trainers.standins import write_program
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,6 +179,41 @@ def test_windows_without_a_console_cannot_be_polite(error, monkeypatch):
     monkeypatch.setattr(process, "os", SimpleNamespace(name="nt"))
     process._signal(Child(), polite=True)
     assert Child.asked == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals to a group")
+@pytest.mark.parametrize("whole_group", [True, False], ids=["ctrl-c", "term"])
+def test_a_question_that_is_broken_off_has_no_answer(whole_group, tmp_path):
+    """Ctrl-C ends the program asked as well, whose failure would be taken for what it found."""
+    code = (
+        "import sys, threading; from gs_diffusion_addon.core import errors, interpreters, process\n"
+        "process.stop_on_signals(threading.Event())\n"
+        "try: print(interpreters.versions_of(sys.argv[1]))\n"
+        "except errors.Interrupted: print('interrupted')"
+    )
+    written = f"echo $$ > '{tmp_path}/part'; mv '{tmp_path}/part' '{tmp_path}/pid'"
+    python = write_program(tmp_path / "python", f"{written}\nexec sleep 300")
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", code, python],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment(),
+        start_new_session=True,
+    )
+    try:
+        while not (tmp_path / "pid").exists():
+            assert supervisor.poll() is None
+            time.sleep(0.02)
+        if whole_group:
+            os.killpg(supervisor.pid, signal.SIGINT)
+        else:
+            supervisor.terminate()
+        assert supervisor.communicate(timeout=60)[0] == "interrupted\n"
+        wait_until_gone([int((tmp_path / "pid").read_text())])
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(supervisor.pid, signal.SIGKILL)
 
 
 def test_a_program_that_is_not_there_is_a_sentence(tmp_path):
