@@ -177,6 +177,7 @@ class Client(Connection):
                 raise MissingError("It did not come back.")
             time.sleep(PULSE_SECONDS)
         time.sleep(SETTLE_SECONDS)
+        self._lists.clear()  # A1111 lists a model with its hash only once it was loaded
         if self._model:
             self.use_model(self._model)  # it may have started with another one
 

@@ -63,6 +63,7 @@ from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111 import Client
 from gs_diffusion_addon.core.a1111_control import Unit, unit_body
 from gs_diffusion_addon.core.errors import StageError
+from tests.servers.a1111_data import model_entry
 from tests.servers.a1111_server import A1111Server
 from tests.servers.pictures import encode
 
@@ -130,3 +131,32 @@ def test_a_server_that_comes_back_is_left_alone_at_first(monkeypatch: pytest.Mon
         monkeypatch.setattr(server, "answer", listen)
         assert client.img2img(JOB).seed == 7
     assert first[0] - back[0] >= 0.55
+
+
+def test_a_server_that_comes_back_gets_its_model_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A1111 lists a model with its hash once it was loaded, and starts with the last one saved."""
+    monkeypatch.setattr(a1111, "PULSE_SECONDS", 0.02)
+    monkeypatch.setattr(a1111, "SETTLE_SECONDS", 0.0)
+    with A1111Server(["die_back"]) as server:
+        hashed = {"tiny-sd15"}
+
+        def model_list() -> list[dict[str, object]]:
+            entries = [model_entry(name) for name in server.models]
+            for entry in entries:
+                if entry["model_name"] not in hashed:
+                    entry.update(title=f"{entry['model_name']}.safetensors", hash=None)
+            return entries
+
+        monkeypatch.setattr(server, "model_list", model_list)
+        client = Client(server.address, patience=20)
+        client.use_model("tiny-random")
+        hashed.add("tiny-random")
+        start = server.start
+
+        def start_with_another() -> A1111Server:
+            server.loaded = "tiny-sd15"
+            return start()
+
+        monkeypatch.setattr(server, "start", start_with_another)
+        assert client.img2img(JOB).seed == 7
+        assert server.loaded == "tiny-random" and not server.faults
