@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from gs_diffusion_addon.core.run import write_json
+from tests.processes import heed_signals
 from tests.system.faults import Outcome, reference, seeded
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> int:
     """Do seeds that are not done yet; print the table of all; 1 if any run was not as it should."""
+    heed_signals()  # one of the kills is a Ctrl-C
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10, help="new seeds to do in this call")
     parser.add_argument("--minutes", type=float, default=30, help="begin no seed after this time")

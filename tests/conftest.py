@@ -8,6 +8,10 @@ import sys
 import hypothesis
 import pytest
 
+from tests.processes import heed_signals
+
+heed_signals()
+
 # A loaded machine must not fail a test: no example has a deadline.
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")

@@ -256,6 +256,8 @@ def _ask_kernel() -> None:
 def stop_on_signals(stop: threading.Event, say: Callable[[Event], None] | None = None) -> None:
     """Let Ctrl-C, SIGTERM and (Windows) Ctrl-Break set ``stop`` instead of ending Python at
     once, and tie what this process starts to its life; ``say`` gets a warning if that fails.
+
+    A signal that this process was started to ignore stays ignored, as nohup wants it.
     """
 
     def ask(_number: int, _frame: object) -> None:
@@ -263,8 +265,9 @@ def stop_on_signals(stop: threading.Event, say: Callable[[Event], None] | None =
         stop.set()
 
     for name in ("SIGINT", "SIGTERM", "SIGBREAK", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), ask)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, ask)
     loose = hold_descendants()
     if loose and say is not None:
         say(make_event("warning", message=loose))

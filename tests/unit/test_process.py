@@ -216,6 +216,26 @@ def test_a_question_that_is_broken_off_has_no_answer(whole_group, tmp_path):
             os.killpg(supervisor.pid, signal.SIGKILL)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="SIGHUP")
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])
+def test_what_was_started_to_ignore_a_signal_ignores_it(name):
+    """``nohup gsd run`` outlives the terminal; a script's ``gsd run &`` is not meant by Ctrl-C."""
+    code = (
+        "import signal, sys, threading\n"
+        "from gs_diffusion_addon.core.process import stop_on_signals\n"
+        "stop = threading.Event()\n"
+        "stop_on_signals(stop)\n"
+        "signal.raise_signal(getattr(signal, sys.argv[1]))\n"
+        "print(stop.is_set())"
+    )
+    said = []
+    for before in ("", f"trap '' {name[3:]}; "):
+        script = f'{before}exec "$0" -c "$1" {name}'
+        command = ["/bin/sh", "-c", script, sys.executable, code]
+        said.append(subprocess.check_output(command, text=True, env=environment()))
+    assert said == ["True\n", "False\n"]
+
+
 def test_a_program_that_is_not_there_is_a_sentence(tmp_path):
     with pytest.raises(MissingError, match="cannot be started"):
         run_child(
