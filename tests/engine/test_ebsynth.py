@@ -240,14 +240,7 @@ def test_another_programs_whole_ring_is_taken(made, tmp_path, kind):
     handoff.write(run, propagate.cameras(run)[:10], [0, 2, 5, 7])
     result.mkdir()
     if kind == "video":
-        # As other programs write it: H.264 at their own quality, sizes a multiple of 16.
-        writer = imageio_ffmpeg.write_frames(
-            str(result / "ebsynth 2.mp4"), (32, 32), fps=24, quality=6, macro_block_size=16
-        )
-        writer.send(None)
-        for picture in colors:
-            writer.send(picture)
-        writer.close()
+        write_h264(result / "ebsynth 2.mp4", colors)
     else:
         for path in paths:
             os.replace(path, result / path.name)
@@ -256,6 +249,60 @@ def test_another_programs_whole_ring_is_taken(made, tmp_path, kind):
         out = read_rgba(run.stylized_frame(k))
         seen = out[out[..., 3] > 0][:, :3].astype(int)
         assert np.abs(seen - (60 + 10 * k)).max() <= (3 if kind == "video" else 0)
+
+
+def write_h264(path, pictures):
+    """A video as other programs write it: their own quality, sizes a multiple of 16."""
+    writer = imageio_ffmpeg.write_frames(
+        str(path), (32, 32), fps=24, quality=6, macro_block_size=16
+    )
+    writer.send(None)
+    for picture in pictures:
+        writer.send(picture)
+    writer.close()
+
+
+GRAY = np.full((32, 32, 3), 90, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({f"{k}.png": GRAY for k in range(9)}, "result/ holds 9 of 10 pictures"),
+        ({f"{k}.png": GRAY[:30] for k in range(10)}, "result/0.png is 32x30 instead of 32x32"),
+        ({f"{k}.png": b"no picture" for k in range(10)}, "result/0.png is not readable"),
+        ({"a.mp4": [GRAY] * 9}, "result/a.mp4 has 9 of 10 frames"),
+        ({"a.mp4": b"no video"}, "result/a.mp4 is not readable"),
+        ({"a.mp4": [GRAY] * 10, "b.mp4": [GRAY] * 10}, "result/ holds 2 videos instead of one"),
+    ],
+)
+def test_a_result_that_cannot_be_taken_is_told_and_decoded_once(made, monkeypatch, files, words):
+    run, settings, frames = made
+    job = handoff.write(run, [f for f in frames if f.ring == 0], [0, 2, 5, 7])
+    for name, content in files.items():
+        path = job.result / name
+        path.parent.mkdir(exist_ok=True)
+        if isinstance(content, list):
+            write_h264(path, content)
+        elif isinstance(content, bytes):
+            path.write_bytes(content)
+        else:
+            write_png(path, content)
+    monkeypatch.setattr(ebsynth_folder, "REASON_STANDS", 0.0)
+    decoded = []
+    read = imageio_ffmpeg.read_frames
+    monkeypatch.setattr(
+        imageio_ffmpeg, "read_frames", lambda path: (decoded.append(path), read(path))[1]
+    )
+    events = Events()
+    short = synthetic.dataclasses.replace(settings, ebsynth_timeout=0.5)
+    with pytest.raises(WaitError, match=f"; {words}. Follow"):
+        ebsynth_folder.wait(watch.Watcher(job), short, events)
+    warnings = [w["message"] for w in events.of("warning")]
+    assert warnings == [f"The run still waits for EbSynth: {words}."]
+    assert events.of("ebsynth")[-1]["message"].endswith(words)
+    assert words in (job.folder / "status.json").read_text()
+    assert len(decoded) == ("a.mp4" in files and "b.mp4" not in files)
 
 
 def test_states_of_a_file(made):

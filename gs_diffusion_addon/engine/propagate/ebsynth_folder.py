@@ -27,6 +27,7 @@ from ..images import read_rgb
 from . import Painted, Painter, Target, blend, handoff, reproject, rows, watch, whole
 
 POLL = 1.0  # seconds between two looks at the folder
+REASON_STANDS = 15.0  # seconds after which what lies in result/ is not taken for half of it
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -65,34 +66,37 @@ def wait(watcher: watch.Watcher, settings: Settings, emit: Emit) -> whole.Sequen
 
     A whole sequence in ``result/`` counts as all, and is returned.
     """
-    job = watcher.handoff
+    job, result = watcher.handoff, whole.Result(watcher.handoff)
     emit("phase", message=f"Waiting for EbSynth: see {job.folder / 'README.txt'}")
-    last: list[dict[str, object]] = []
+    last: tuple[object, ...] = ()
+    told = ""
     changed = time.monotonic()
     while True:
-        status = watcher.look()
-        now = [row.as_json() for row in status]
+        status, sequence = watcher.look(), result.look()
+        now = ([row.as_json() for row in status], result.stamps, result.reason)
+        text = watch.summary(status) + (f"; {result.reason}" if result.reason else "")
         if now != last:
             last, changed = now, time.monotonic()
-            _report(job, status, emit)
-        sequence = whole.find(watcher)
+            _report(job, status, text, emit)
         if sequence is not None or all(row.complete for row in status):
             return sequence
         if job.skip.exists():
-            emit("warning", message=f"EbSynth was skipped: {watch.summary(status)}.")
+            emit("warning", message=f"EbSynth was skipped: {text}.")
             return None
-        limit = settings.ebsynth_timeout
-        if limit and time.monotonic() - changed > limit:
+        waited, limit = time.monotonic() - changed, settings.ebsynth_timeout
+        if waited > REASON_STANDS and result.reason not in ("", told):
+            told = result.reason
+            emit("warning", message=f"The run still waits for EbSynth: {told}.")
+        if limit and waited > limit:
             raise WaitError(
-                f"EbSynth wrote nothing new for {limit:g} s: {watch.summary(status)}. Follow "
+                f"EbSynth wrote nothing new for {limit:g} s: {text}. Follow "
                 f"{job.folder / 'README.txt'} and run the same command again."
             )
         time.sleep(min(POLL, limit / 4) if limit else POLL)
 
 
-def _report(job: handoff.Handoff, status: list[watch.RowStatus], emit: Emit) -> None:
+def _report(job: handoff.Handoff, status: list[watch.RowStatus], text: str, emit: Emit) -> None:
     listed = [row.as_json() for row in status]
-    text = watch.summary(status)
     write_json(job.folder / "status.json", {"summary": text, "rows": listed})
     emit("ebsynth", message=text, rows=listed)
     done, total = sum(r.counts["done"] for r in status), sum(r.total for r in status)

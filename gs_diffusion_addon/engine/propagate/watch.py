@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, UnidentifiedImageError
-
+from ...core.errors import InputError
+from ..images import read_rgb
 from .handoff import Handoff, HandoffRow
 
 STATES = ("done", "missing", "writing", "old", "broken", "wrong_size")
@@ -57,17 +57,6 @@ class Watcher:
         """Where a row's frame is, or would be."""
         return row_folder(self.handoff, row) / f"{number:05d}.png"
 
-    def stable(self, path: Path) -> bool:
-        """Whether a file has the size and time that it had when this was asked the last time."""
-        try:
-            stat = path.stat()
-        except OSError:
-            return False
-        stamp = stat.st_size, stat.st_mtime_ns
-        same = self._seen.get(path) == stamp
-        self._seen[path] = stamp
-        return same
-
     def _row(self, row: HandoffRow) -> RowStatus:
         counts = dict.fromkeys(STATES, 0)
         key = self.handoff.key(row.key)
@@ -106,12 +95,10 @@ def row_folder(handoff: Handoff, row: HandoffRow) -> Path:
 
 def _decoded(path: Path, width: int, height: int) -> str:
     try:
-        with Image.open(path) as image:
-            size = image.size
-            image.load()
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+        found = read_rgb(path).shape[:2]
+    except InputError:
         return "broken"
-    return "done" if size == (width, height) else "wrong_size"
+    return "done" if found == (height, width) else "wrong_size"
 
 
 def summary(status: list[RowStatus]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -10,11 +11,10 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from ...core.errors import InputError
 from ..images import read_rgb
 from .handoff import Handoff
-from .watch import Watcher
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 VIDEOS = {".mp4", ".mov", ".avi", ".mkv", ".webm"}
@@ -34,28 +34,59 @@ class Sequence:
         return self.decoded[position] if self.decoded else read_rgb(self.files[position])
 
 
-def find(watcher: Watcher) -> Sequence | None:
-    """What lies in ``result/``, if it is the whole ring in the frames' size and no longer grows."""
-    handoff = watcher.handoff
-    if not handoff.result.is_dir():
-        return None
-    found = [p for p in handoff.result.iterdir() if p.suffix.lower() in PICTURES | VIDEOS]
-    settled = [watcher.stable(p) for p in found]
-    if not found or not all(settled):
-        return None
+@dataclass
+class Result:
+    """What lies in ``result/``, looked at again and again; nothing is decoded twice.
+
+    ``stamps``: names, sizes and times of what lay there at the last look. ``reason``: what keeps
+    that from being the whole ring, in words; empty while there is nothing or it still grows.
+    """
+
+    handoff: Handoff
+    stamps: list[tuple[str, int, int]] = field(default_factory=list)
+    reason: str = ""
+    _judged: bool = False
+
+    def look(self) -> Sequence | None:
+        """The whole ring in the frames' size, once it is there and is as it was the last time."""
+        found = self._listed()
+        if found != self.stamps:
+            self.stamps, self.reason, self._judged = found, "", False
+            return None
+        if self._judged or not found:
+            return None
+        self._judged = True
+        judged = _judge([self.handoff.result / name for name, *_ in found], self.handoff)
+        self.reason = judged if isinstance(judged, str) else ""
+        return None if isinstance(judged, str) else judged
+
+    def _listed(self) -> list[tuple[str, int, int]]:
+        folder, found = self.handoff.result, []
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.suffix.lower() in PICTURES | VIDEOS:
+                with suppress(FileNotFoundError):  # moved away since
+                    stat = path.stat()
+                    found.append((path.name, stat.st_size, stat.st_mtime_ns))
+        return sorted(found)
+
+
+def _judge(found: list[Path], handoff: Handoff) -> Sequence | str:
+    """The whole ring out of these files, or why they are not that."""
     pictures = sorted((p for p in found if p.suffix.lower() in PICTURES), key=_number)
+    videos = [p for p in found if p.suffix.lower() in VIDEOS]
     if len(pictures) >= handoff.count:
         wanted = pictures[: handoff.count]
-        return Sequence(wanted) if all(_fits(p, handoff) for p in wanted) else None
-    videos = [p for p in found if p.suffix.lower() in VIDEOS]
+        return next(filter(None, (_misfit(p, handoff) for p in wanted)), Sequence(wanted))
     if len(videos) == 1:
         frames = _decode(videos[0], handoff)
-        return Sequence([], frames) if len(frames) == handoff.count else None
-    return None
+        return frames if isinstance(frames, str) else Sequence([], frames)
+    if videos:
+        return f"result/ holds {len(videos)} videos instead of one"
+    return f"result/ holds {len(pictures)} of {handoff.count} pictures"
 
 
-def _decode(path: Path, handoff: Handoff) -> list[Bytes]:
-    """The video's first frames, as many as the ring has, if they have its size.
+def _decode(path: Path, handoff: Handoff) -> list[Bytes] | str:
+    """The video's first frames, as many as the ring has; or why it does not have them.
 
     H.264 needs even sides: an odd one may have been padded by one.
     """
@@ -64,17 +95,17 @@ def _decode(path: Path, handoff: Handoff) -> list[Bytes]:
     try:
         width, height = next(reader)["size"]
         if (width - handoff.width, height - handoff.height) not in product((0, 1), repeat=2):
-            return []
+            return _sizes(path, width, height, handoff)
         for raw in reader:
             pixels = np.frombuffer(raw, np.uint8).reshape(height, width, 3)
             frames.append(pixels[: handoff.height, : handoff.width].copy())
             if len(frames) == handoff.count:
-                break
+                return frames
     except (OSError, RuntimeError, KeyError, StopIteration):
-        return []
+        return f"result/{path.name} is not readable"
     finally:
         reader.close()
-    return frames
+    return f"result/{path.name} has {len(frames)} of {handoff.count} frames"
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -82,10 +113,16 @@ def _number(path: Path) -> tuple[int, str]:
     return int(digits[-1]) if digits else -1, path.name
 
 
-def _fits(path: Path, handoff: Handoff) -> bool:
+def _misfit(path: Path, handoff: Handoff) -> str:
+    """Why a picture cannot be taken; empty if it can."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return image.size == (handoff.width, handoff.height)
-    except (OSError, SyntaxError, ValueError):
-        return False
+        height, width, _ = read_rgb(path).shape
+    except InputError:
+        return f"result/{path.name} is not readable"
+    if (width, height) == (handoff.width, handoff.height):
+        return ""
+    return _sizes(path, width, height, handoff)
+
+
+def _sizes(path: Path, width: int, height: int, handoff: Handoff) -> str:
+    return f"result/{path.name} is {width}x{height} instead of {handoff.width}x{handoff.height}"
