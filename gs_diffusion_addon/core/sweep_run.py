@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,16 @@ def run_all(
             groups.rendered(job)
 
     with locked(out), ThreadPoolExecutor(at_once) as pool:
-        list(pool.map(work, groups.ordered(jobs) if at_once > 1 else jobs))
+        begun = [pool.submit(work, job) for job in (groups.ordered(jobs) if at_once > 1 else jobs)]
+        try:
+            for one in begun:
+                # On Windows a main thread that waits without an end hears no Ctrl-C.
+                while not one.done():
+                    wait([one], timeout=0.2)
+                one.result()
+        finally:
+            for one in begun:
+                one.cancel()
     if stop.is_set():
         raise Interrupted("Stopped; the same command goes on from here.")
     return sorted(failures, key=lambda failure: jobs.index(failure.job))

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import threading
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from gs_diffusion_addon.core import openjd, sweep_run
 from gs_diffusion_addon.core.arguments import build, given_settings
-from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.errors import InputError, Interrupted
 from gs_diffusion_addon.core.process import Ended
 from gs_diffusion_addon.core.run import locked
 from gs_diffusion_addon.core.sweep import flags, read_sweep, slug
@@ -155,6 +156,29 @@ def test_a_sweep_s_folder_is_its_own(tmp_path):
         sweep_run.prepare(other, jobs)
     with pytest.raises(InputError, match="has no run 'x'; it has a-bronze"):
         sweep_run.chosen(jobs, "x")
+
+
+def test_a_sweep_hears_that_it_is_to_stop(tmp_path, monkeypatch):
+    """On Windows a signal reaches Python between two waits, and no wait of the main thread."""
+    jobs, stop, begun = read_sweep(written(tmp_path, SWEEP)), threading.Event(), []
+    result = Future.result
+
+    def patient(future, timeout=None):
+        assert future.done() or timeout is not None, "a wait without an end"
+        return result(future, timeout)
+
+    def run_child(command, **options):
+        begun.append(command)
+        threading.Timer(0.3, stop.set).start()
+        assert stop.wait(20)
+        raise Interrupted("Stopped.")
+
+    monkeypatch.setattr(sweep_run, "run_child", run_child)
+    monkeypatch.setattr(Future, "result", patient)
+    sweep_run.prepare(tmp_path / "out", jobs)
+    with pytest.raises(Interrupted):
+        sweep_run.run_all(tmp_path / "out", jobs, 1, [], stop, lambda job, event: None)
+    assert len(begun) == 1
 
 
 def test_runs_go_on_when_one_fails_and_share_the_processors(tmp_path, monkeypatch):
