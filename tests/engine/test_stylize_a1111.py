@@ -157,10 +157,12 @@ def test_an_empty_prompt_is_mentioned(tmp_path: Path) -> None:
 STAGE = """
 import sys
 from pathlib import Path
+from gs_diffusion_addon.core import a1111
 from gs_diffusion_addon.core.errors import Interrupted
 from gs_diffusion_addon.core.run import Run
-from gs_diffusion_addon.engine.stylize import run_stage
+from gs_diffusion_addon.engine.stylize import pool, run_stage
 from tests.engine.stylize_helpers import small
+a1111.INTERRUPT_SECONDS = pool.CANCEL_SECONDS = 30.0  # a loaded machine must not fail the test
 try:
     settings = small(stylizer="a1111", server=sys.argv[2])
     run_stage(Run(Path(sys.argv[1])), settings, lambda *a, **f: None)
@@ -170,19 +172,22 @@ except Interrupted:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGTERM")
-def test_sigterm_stops_the_servers_job_quickly(tmp_path: Path) -> None:
+def test_sigterm_stops_the_servers_job_in_the_middle(tmp_path: Path) -> None:
+    """The stage does not wait for the page, which would take minutes."""
     make_turntable(tmp_path, small())
-    with A1111Server(seconds_per_step=0.5) as server:
+    with A1111Server(seconds_per_step=60) as server:
         child = subprocess.Popen([sys.executable, "-c", STAGE, tmp_path, server.address], cwd=ROOT)
-        end = time.monotonic() + 20
-        while not server.active and time.monotonic() < end:
-            time.sleep(0.02)
-        time.sleep(0.1)
-        asked = time.monotonic()
-        child.send_signal(signal.SIGTERM)
-        assert child.wait(timeout=10) == 130
-        assert time.monotonic() - asked < 2
+        try:
+            while not server.active:
+                assert child.poll() is None
+                time.sleep(0.02)
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(timeout=45) == 130
+        finally:
+            child.kill()
+            child.wait()
         assert "/sdapi/v1/interrupt" in server.paths()
+        assert not server.delivered
 
 
 def test_every_gsd_error_has_a_sentence() -> None:

@@ -20,6 +20,7 @@ from .backend import Stylizer
 
 Warn = Callable[[str], None]
 POLL_SECONDS = 0.2  # Python's main thread hears signals between waits only
+CANCEL_SECONDS = 1.0  # a cancelled stage has less before it is killed
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Pool:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(1.0)
+            thread.join(CANCEL_SECONDS)
 
     def _serve(self, stylizer: Stylizer) -> None:
         """One stylizer's work: the next task until none is left."""
