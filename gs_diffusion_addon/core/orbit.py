@@ -128,6 +128,17 @@ def used_keys(settings: Settings, planned: Sequence[int] | None = None) -> list[
     return used
 
 
+def require_first_ring(keys: Sequence[int], count: int) -> None:
+    """Raise InputError if none of the keyframes is on ring 0, which has ``count`` frames: EbSynth's
+    program knows no other.
+    """
+    if not any(key < count for key in keys):
+        raise InputError(
+            "EbSynth paints ring 0, and no keyframe is left there; reject fewer (--reject-keys), "
+            "raise --keys, or choose --propagator reproject."
+        )
+
+
 def cell_room(longest: int, sides: int, page_size: int) -> int:
     """Pixels, a multiple of 8, that a keyframe's longest side has on a page of ``sides`` x
     ``sides`` that is ``page_size`` pixels long. Raises InputError for too few to show the frame,

@@ -239,7 +239,9 @@ def _look(step: Step) -> None:
                 "A main folder's frames do not tell materials apart; use --control seg."
             )
     if step.stage == "propagate" and not keyframes.by_coverage(s):
-        orbit.used_keys(s)
+        used = orbit.used_keys(s)
+        if s.propagator == "ebsynth_folder":
+            orbit.require_first_ring(used, s.views)
 
 
 def _needs(step: Step) -> bool:

@@ -164,7 +164,7 @@ def _(tmp_path, monkeypatch):
     ebsynth_cli.prepare(run, settings, guides.cameras(run), quiet)
 
 
-@says("EbSynth needs a keyframe on ring 0")
+@says("EbSynth paints ring 0, and no keyframe is left there")
 def _(tmp_path, monkeypatch):
     run, settings = tiny_run(tmp_path)
     monkeypatch.setattr(ebsynth_folder, "used", lambda run, settings: [])

@@ -35,6 +35,10 @@ def said(settings: Settings, tmp_path, monkeypatch) -> list[str]:
         ({"later": "style=nope", "iterations": 2}, "no style 'nope'"),
         ({"page_size": 64, "sides": 2}, "--page-size 64 leaves 32 pixels"),
         ({"keys": 1, "ring_keys": 0, "reject_keys": "0"}, "--reject-keys leaves no keyframe"),
+        (
+            {"propagator": "ebsynth_folder", "views": 8, "keys": 2, "reject_keys": "0,4"},
+            "EbSynth paints ring 0, and no keyframe is left there",
+        ),
         ({"main_folder": "x", "control": "materials"}, "--control seg"),
     ],
 )

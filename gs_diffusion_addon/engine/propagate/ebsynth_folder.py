@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ...core.dataset import Frame
-from ...core.errors import InputError, WaitError
+from ...core.errors import WaitError
 from ...core.events import Emit
 from ...core.job_object import start_apart
 from ...core.keyframes import used
+from ...core.orbit import require_first_ring
 from ...core.run import Run, write_json
 from ...core.settings import Settings
 from ..guides import ring
@@ -35,9 +36,9 @@ Bytes = npt.NDArray[np.uint8]
 def prepare(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emit) -> Painter:
     """Write the folder, wait for its frames; raises WaitError after --ebsynth-timeout."""
     circle = ring(frames)
-    keys = rows.key_positions(used(run, settings), circle)
-    if not keys:
-        raise InputError("EbSynth needs a keyframe on ring 0; set --keys to 1 or more.")
+    planned = used(run, settings)
+    require_first_ring(planned, len(circle))
+    keys = rows.key_positions(planned, circle)
     job = handoff.write(run, circle, keys)
     _open(job, settings, emit)
     watcher = watch.Watcher(job)
