@@ -189,6 +189,34 @@ def test_every_schedule_can_be_built(schedule: str) -> None:
 
 
 @needs
+def test_ddim_does_not_clip_latents() -> None:
+    """Nor with a configuration that says nothing of it, as many models have."""
+    import diffusers
+
+    built, _ = samplers.build("DDIM", "Automatic", diffusers.PNDMScheduler().config)
+    assert built.config.clip_sample is False
+
+
+@needs
+def test_a_model_that_would_draw_nonsense_is_refused(model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import diffusers
+
+    speechless, flow = tmp_path / "speechless", tmp_path / "flow"
+    for copy in (speechless, flow):
+        shutil.copytree(model, copy)
+    (speechless / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(MissingError, match="cannot read a prompt"):
+        local.start(small(**{**LOCAL, "checkpoint": str(speechless)}), Recorder())
+    diffusers.FlowMatchEulerDiscreteScheduler().save_pretrained(flow / "scheduler")
+    index = flow / "model_index.json"
+    index.write_text(index.read_text().replace("PNDMScheduler", "FlowMatchEulerDiscreteScheduler"))
+    with pytest.raises(InputError, match="another kind of sampler"):
+        local.start(small(**{**LOCAL, "checkpoint": str(flow)}), Recorder())
+
+
+@needs
 def test_a_model_that_cannot_be_loaded_is_a_sentence(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +229,10 @@ def test_a_model_that_cannot_be_loaded_is_a_sentence(
     shutil.copytree(model, pickled)
     weights = next((pickled / "unet").glob("*.safetensors"))
     weights.rename(weights.with_suffix(".bin"))
-    for name in ("nobody/nothing-at-all", str(pickled)):
+    cut = tmp_path / "cut"
+    shutil.copytree(model, cut)
+    weights = cut / "text_encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    for name in ("nobody/nothing-at-all", str(pickled), str(cut)):
         with pytest.raises(MissingError, match="cannot be loaded"):
             local.start(small(**{**LOCAL, "checkpoint": name}), Recorder())

@@ -133,6 +133,7 @@ class _Local:
             parts["vae"] = self._load(diffusers.AutoencoderKL, settings.vae, "--vae")
         auto = diffusers.AutoPipelineForImage2Image
         self.pipe = self._load(auto, settings.checkpoint, "--checkpoint", **parts).to(self.device)
+        self._require_fit()
         self.pipe.set_progress_bar_config(disable=True)
         self.sampler = sampler
         self.pipe.scheduler, self.schedule = samplers.build(
@@ -148,16 +149,35 @@ class _Local:
         self._mind_the_length()
 
     def _load(self, kind: Any, name: str, flag: str, **parts: Any) -> Any:
+        from safetensors import SafetensorError
+
+        damaged = (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError)
         try:
             return kind.from_pretrained(
                 source(name, flag), use_safetensors=True, dtype=self.dtype, **parts
             )
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        except (*damaged, ImportError, SafetensorError) as error:
             reason = " ".join(str(error).split()).rstrip(".")
             raise MissingError(
                 f"The model {name!r} of {flag} cannot be loaded ({type(error).__name__}: "
                 f"{reason[:300]}); it must be there or on the hub, with safetensors files."
             ) from None
+
+    def _require_fit(self) -> None:
+        """Raise GsdError for a model that would run and draw nonsense."""
+        name, scheduler = self.settings.checkpoint, self.pipe.scheduler
+        if "beta_schedule" not in scheduler.config:
+            raise InputError(
+                f"The model {name!r} is made for another kind of sampler "
+                f"({type(scheduler).__name__}) than there is here; choose a Stable Diffusion 1, 2 "
+                "or XL for --checkpoint."
+            )
+        tokenizer = getattr(self.pipe, "tokenizer", None)
+        if tokenizer and tokenizer("a").input_ids == tokenizer("b").input_ids:
+            raise MissingError(
+                f"The model {name!r} cannot read a prompt: the words are missing in its folder "
+                "tokenizer; download it again."
+            )
 
     def _mind_the_length(self) -> None:
         tokenizer = getattr(self.pipe, "tokenizer", None)

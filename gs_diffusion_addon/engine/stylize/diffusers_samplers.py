@@ -30,7 +30,8 @@ SAMPLERS: Mapping[str, tuple[str, Options, str]] = {
     "Heun": ("HeunDiscreteScheduler", {}, "Uniform"),
     "DPM2": ("KDPM2DiscreteScheduler", {}, "Karras"),
     "DPM2 a": ("KDPM2AncestralDiscreteScheduler", {}, "Karras"),
-    "DDIM": ("DDIMScheduler", {}, ""),
+    # The default clips to -1..1, as is right for pixels, and latents go beyond.
+    "DDIM": ("DDIMScheduler", {"clip_sample": False}, ""),
     "PLMS": ("PNDMScheduler", {"skip_prk_steps": True}, ""),
     "UniPC": ("UniPCMultistepScheduler", {}, ""),
     "LCM": ("LCMScheduler", {}, ""),
