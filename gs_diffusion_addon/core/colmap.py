@@ -272,7 +272,9 @@ def _images_text(path: Path) -> Iterator[tuple[Sequence[float], int, str]]:
             raise _bad_line(path, line) from None
         if len(pose) != 7:
             raise _bad_line(path, line)
-        next(lines, None)  # its two-dimensional points
+        points = next(lines, "")  # x, y and a number each; left out, the next image stands here
+        if len(points.split()) % 3:
+            raise _bad_line(path, points)
         yield row
 
 

@@ -266,6 +266,7 @@ IMAGE = "1 1 0 0 0 0 0 4 1 a.png\n\n"
         (CAMERA, "1 1 0 0 0 0 0 4 2 a.png\n\n", "camera 2, which is missing"),
         (CAMERA, "1 1 0 0 0 0 0 4 1 ../a.png\n\n", "leads out"),
         (CAMERA, "1 1 0 0 0 0 0 4\n\n", "has the line"),
+        (CAMERA, IMAGE.replace("\n\n", "\n") * 2, "has the line '1 1 0"),
         (CAMERA, "# nothing\n", "holds no images"),
     ],
 )
