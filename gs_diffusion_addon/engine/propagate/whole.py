@@ -64,7 +64,7 @@ class Result:
         folder, found = self.handoff.result, []
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.suffix.lower() in PICTURES | VIDEOS:
-                with suppress(FileNotFoundError):  # moved away since
+                with suppress(OSError):  # moved away since
                     stat = path.stat()
                     found.append((path.name, stat.st_size, stat.st_mtime_ns))
         return sorted(found)
