@@ -9,6 +9,7 @@ depend on the number of threads.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import itertools
 import os
@@ -21,6 +22,10 @@ from pathlib import Path
 
 from ...core.inside import private_folder
 from ...core.sharing import user
+
+# Options of glibc's malloc.h and bytes: what may lie free at the heap's end, and from which size on
+# an array is mapped by itself (32 MiB is the most it takes).
+_KEPT = {-1: 1 << 30, -3: 32 << 20}
 
 
 def user_cache() -> Path:
@@ -95,6 +100,22 @@ def use_threads(count: int) -> None:
     if count:
         os.environ["GSD_THREADS"] = str(count)
         workers.cache_clear()
+
+
+@lru_cache(maxsize=1)
+def keep_freed_memory() -> bool:
+    """Let this process keep what it frees, for its next arrays; whether that could be set.
+
+    A training step makes and frees the same dozen arrays of some megabytes each. glibc returns
+    such to the system at once, which clears and maps every page anew: a thousand faults a step,
+    a tenth of its time. Other allocators keep them anyway. For processes of our own: others
+    may want their memory back.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # not glibc (musl, macOS, Windows)
+        return False
+    return all([mallopt(option, size) for option, size in _KEPT.items()])
 
 
 class Workers:

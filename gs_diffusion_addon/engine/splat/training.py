@@ -30,6 +30,7 @@ from .dataset import Dataset, Picture
 from .depth import EVERY, depth_loss
 from .loss import psnr
 from .model import Model, finite, model_of, refine, set_rate
+from .runtime import keep_freed_memory
 from .service import Service
 
 
@@ -107,6 +108,7 @@ def train(
     splat is left.
     """
     torch.set_num_threads(1)  # its pool would fight with ours over the cores
+    keep_freed_memory()
     if not dataset.shown:
         raise StageError(
             "All training pictures are fully transparent, so there is nothing to train on; look at "
