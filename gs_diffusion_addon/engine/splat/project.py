@@ -23,6 +23,7 @@ from .geometry import (
 )
 from .harmonics import basis
 from .jit import (
+    BLUE,
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
@@ -32,6 +33,7 @@ from .jit import (
     DILATION,
     FX,
     FY,
+    GREEN,
     NEAR,
     OPACITY,
     POSITION,
@@ -87,11 +89,14 @@ def project(
         projected[i, OPACITY], projected[i, REACH] = opacity, reach
         dx, dy, dz = _direction(camera, means, i)
         basis(dx, dy, dz, degree, harmonics)
-        for channel in range(3):
-            color = 0.5
-            for k in range(coefficients):
-                color += harmonics[k] * sh[i, k, channel]
-            projected[i, RED + channel] = max(color, 0.0)
+        red = green = blue = 0.5
+        for k in range(coefficients):
+            red += harmonics[k] * sh[i, k, 0]
+            green += harmonics[k] * sh[i, k, 1]
+            blue += harmonics[k] * sh[i, k, 2]
+        projected[i, RED] = max(red, 0.0)
+        projected[i, GREEN] = max(green, 0.0)
+        projected[i, BLUE] = max(blue, 0.0)
 
 
 @inlined

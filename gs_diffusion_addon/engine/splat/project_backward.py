@@ -23,6 +23,7 @@ from .geometry import (
 )
 from .harmonics import basis, basis_gradient
 from .jit import (
+    BLUE,
     CONIC_XX,
     CONIC_XY,
     CONIC_YY,
@@ -31,6 +32,7 @@ from .jit import (
     FX,
     FY,
     GRADIENTS,
+    GREEN,
     OPACITY,
     POSITION,
     RED,
@@ -58,21 +60,12 @@ def project_backward(
     harmonics = np.zeros(16, np.float64)
     slopes = np.zeros((16, 3), np.float64)
     for i in range(first, last):
-        for c in range(3):
-            d_means[i, c] = d_scales[i, c] = 0.0
-            for k in range(sh.shape[1]):
-                d_sh[i, k, c] = 0.0
-        for c in range(4):
-            d_quats[i, c] = 0.0
-        d_opacities[i] = 0.0
-        screen[i] = 0
-        if box[i, 1] <= box[i, 0]:
+        seen = False
+        if box[i, 1] > box[i, 0]:
+            seen = _add_up(pair_gradients, offsets[i], offsets[i + 1], g)
+        if not seen:
+            _clear(i, d_means, d_quats, d_scales, d_opacities, d_sh, screen)
             continue
-        for c in range(GRADIENTS):
-            g[c] = 0.0
-        for pair in range(offsets[i], offsets[i + 1]):
-            for c in range(GRADIENTS):
-                g[c] += pair_gradients[pair, c]
         screen[i] = math.sqrt(g[U] * g[U] + g[V] * g[V])
         opacity = projected[i, OPACITY]
         d_opacities[i] = g[OPACITY] * opacity * (1.0 - opacity)
@@ -83,6 +76,36 @@ def project_backward(
         _color_backward(
             i, g, means, sh, degree, camera, projected, harmonics, slopes, d_means, d_sh
         )
+
+
+@inlined
+def _add_up(rows, first, last, g):  # type: ignore[no-untyped-def]
+    """Sum of ``rows[first:last]`` into ``g``; whether any of it is not zero.
+
+    A splat behind others has no gradient at all, and such are half of a closed surface.
+    """
+    for c in range(GRADIENTS):
+        g[c] = 0.0
+    for row in range(first, last):
+        for c in range(GRADIENTS):
+            g[c] += rows[row, c]
+    seen = False
+    for c in range(GRADIENTS):
+        seen |= g[c] != 0.0
+    return seen
+
+
+@inlined
+def _clear(i, d_means, d_quats, d_scales, d_opacities, d_sh, screen):  # type: ignore[no-untyped-def]
+    """Splat i does not matter to the loss."""
+    for c in range(3):
+        d_means[i, c] = d_scales[i, c] = 0.0
+    for c in range(4):
+        d_quats[i, c] = 0.0
+    for k in range(d_sh.shape[1]):
+        d_sh[i, k, 0] = d_sh[i, k, 1] = d_sh[i, k, 2] = 0.0
+    d_opacities[i] = 0.0
+    screen[i] = 0.0
 
 
 @inlined
@@ -178,9 +201,7 @@ def _position_backward(
     by_z = -(fx * g[U] + d_sx) * px / zz - (fy * g[V] + d_sy) * py / zz
     by_z += (-fx * j_xx + fx * sx * j_xz - fy * j_yy + fy * sy * j_yz) / zz
     wx, wy, wz = rotate_back(camera, by_x, by_y, by_z)
-    d_means[i, 0] += wx
-    d_means[i, 1] += wy
-    d_means[i, 2] += wz
+    d_means[i, 0], d_means[i, 1], d_means[i, 2] = wx, wy, wz
 
 
 @inlined
@@ -193,16 +214,22 @@ def _color_backward(i, g, means, sh, degree, camera, projected, harmonics, slope
     x, y, z = x * length, y * length, z * length
     basis(x, y, z, degree, harmonics)
     basis_gradient(x, y, z, degree, slopes)
+    # A color that was clamped at black does not change.
+    red = g[RED] if projected[i, RED] > 0 else 0.0
+    green = g[GREEN] if projected[i, GREEN] > 0 else 0.0
+    blue = g[BLUE] if projected[i, BLUE] > 0 else 0.0
+    used = (degree + 1) * (degree + 1)
     by_x, by_y, by_z = 0.0, 0.0, 0.0
-    for channel in range(3):
-        if projected[i, RED + channel] <= 0:
-            continue  # the color was clamped at black
-        slope = g[RED + channel]
-        for k in range((degree + 1) * (degree + 1)):
-            d_sh[i, k, channel] = harmonics[k] * slope
-            by_x += slopes[k, 0] * sh[i, k, channel] * slope
-            by_y += slopes[k, 1] * sh[i, k, channel] * slope
-            by_z += slopes[k, 2] * sh[i, k, channel] * slope
+    for k in range(used):
+        d_sh[i, k, 0] = harmonics[k] * red
+        d_sh[i, k, 1] = harmonics[k] * green
+        d_sh[i, k, 2] = harmonics[k] * blue
+        by = sh[i, k, 0] * red + sh[i, k, 1] * green + sh[i, k, 2] * blue
+        by_x += slopes[k, 0] * by
+        by_y += slopes[k, 1] * by
+        by_z += slopes[k, 2] * by
+    for k in range(used, sh.shape[1]):
+        d_sh[i, k, 0] = d_sh[i, k, 1] = d_sh[i, k, 2] = 0.0
     along = by_x * x + by_y * y + by_z * z
     d_means[i, 0] += (by_x - x * along) * length
     d_means[i, 1] += (by_y - y * along) * length
