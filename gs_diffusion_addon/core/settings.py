@@ -65,7 +65,7 @@ class Settings(StylizeKnobs, PropagateSettings, TrainerSettings, LoopSettings):
         high=500,
     )
     rings: str = _knob(
-        "30:24,60:12,-25:12",
+        "30:36,60:12,-25:24",
         "further rings as ELEVATION:COUNT, separated by commas; 'none' for ring 0 alone",
         "turntable",
         "turntable",
