@@ -44,8 +44,9 @@ def model(count: int = 200, seed: int = 1) -> Splats:
 def decoded(data: bytes) -> dict[str, np.ndarray]:
     """Y-up values of an .spz file, number by number."""
     raw = gzip.decompress(data)
-    magic, version, count, degree, bits, _, _ = struct.unpack_from("<IIIBBBB", raw)
+    magic, version, count, degree, bits, *rest = struct.unpack_from("<IIIBBBB", raw)
     assert raw[:4] == b"NGSP" and magic == 0x5053474E and version == 2
+    assert rest == [0, 0]  # not made with anti-aliasing; reserved
     more = (degree + 1) ** 2 - 1
     assert len(raw) == 16 + (19 + 3 * more) * count
     at = 16
@@ -91,8 +92,10 @@ def covariances(quats: np.ndarray, scales: np.ndarray) -> np.ndarray:
     return axes @ axes.transpose(0, 2, 1)
 
 
-def test_a_model_survives_up_to_the_format_s_steps():
+@pytest.mark.parametrize("size", [1, 2.6])  # the larger one needs all of the 24 bits
+def test_a_model_survives_up_to_the_format_s_steps(size):
     splats = model()
+    splats = dataclasses.replace(splats, means=splats.means * np.float32(size))
     found, order = decoded(spz_bytes(splats)), np.argsort(morton(splats.means), kind="stable")
     np.testing.assert_allclose(found["points"], splats.means[order] @ UP.T, atol=1e-6)
     np.testing.assert_allclose(
@@ -125,10 +128,19 @@ def test_view_dependent_color_is_turned_with_the_model(degree):
 def test_the_same_model_gives_the_same_bytes_and_little_of_them(tmp_path):
     splats = model(5000)
     write_spz(tmp_path / "a.spz", splats)
-    assert (tmp_path / "a.spz").read_bytes() == spz_bytes(splats)
+    data = spz_bytes(splats)
+    assert (tmp_path / "a.spz").read_bytes() == data
+    assert data[4:8] == bytes(4)  # no time in gzip's header
     plain = dataclasses.replace(splats, sh=splats.sh[:, :1])
     assert len(spz_bytes(plain)) < 20 * splats.count
     assert len(spz_bytes(splats)) < 29 * splats.count
+
+
+def test_neighbors_in_the_file_are_neighbors_in_space():
+    points = model(2000).means
+    along = points[np.argsort(morton(points), kind="stable")]
+    steps, anyhow = (np.linalg.norm(np.diff(p, axis=0), axis=1).mean() for p in (along, points))
+    assert steps < 0.2 * anyhow
 
 
 def test_unusable_splats_are_left_out():
