@@ -40,6 +40,8 @@ def idle() -> Iterator[float]:
 def run() -> Iterator[float]:
     """The button, progress while it works, and the splat in the scene at the end."""
     before = set(bpy.data.objects.keys())
+    view = bpy.context.scene.view_settings
+    toned, view.exposure = view.view_transform, 0.5
     yield from _press_run()
     yield from driver.wait_for(lambda: _job().image, 240)
     yield 3.0
@@ -51,6 +53,10 @@ def run() -> Iterator[float]:
     new = set(bpy.data.objects.keys()) - before
     assert any("splat" in name.lower() for name in new), new
     assert bpy.data.objects["Suzanne"].hide_render, "the model was not hidden behind its splat"
+    assert view.view_transform == "Standard" and view.exposure == 0.5
+    assert f"it was {toned}" in " ".join(_job().warnings), _job().warnings
+    driver.in_viewport(bpy.ops.gs_diffusion.toggle_source)
+    assert not bpy.data.objects["Suzanne"].hide_render and view.view_transform == toned
 
 
 def run_again() -> Iterator[float]:
