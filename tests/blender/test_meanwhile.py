@@ -6,7 +6,7 @@ import bpy
 import pytest
 
 import gs_diffusion_addon
-from gs_diffusion_addon.ui import run_operators, running
+from gs_diffusion_addon.ui import arrival, run_operators, running
 from gs_diffusion_addon.ui.job import Job
 
 
@@ -81,7 +81,7 @@ def test_in_a_window_a_run_never_holds_it_unless_a_script_asks(how, tmp_path, mo
     job = Job((), tmp_path)
     monkeypatch.setattr(job, "start", lambda: setattr(job, "code", 0))
     monkeypatch.setattr(running, "start_job", lambda *_words, **_how: job)
-    monkeypatch.setattr(running, "show_result", lambda job: ["It was waited for."])
+    monkeypatch.setattr(arrival, "show_result", lambda job: ["It was waited for."])
     followed = []
     monkeypatch.setattr(running, "follow", lambda job, done: followed.append(job))
     window = SimpleNamespace(app=SimpleNamespace(background=False))

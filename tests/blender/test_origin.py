@@ -123,6 +123,7 @@ def test_another_blender_brings_it_into_that_file_alone(job, tmp_path, how):
 @pytest.mark.parametrize("text", ["", "[]", '{"file": "", "scene": "Scene", "model": ["Model"]}'])
 def test_a_run_that_nobody_noted_comes_here_and_hides_nothing(job, text):
     (job.folder / "scene.json").write_text(text)
+    write_json(Run(job.folder).manifest, new_manifest(Settings(blend="x"), "0"))
     forget()
     again = running.start_in(bpy.context.scene, job.folder)
     assert finish(again).startswith("Done: ") and arrived() and not hidden()
