@@ -18,3 +18,15 @@ import pytest
 def empty_scene():
     """Factory settings and an empty scene before each test."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
+@pytest.fixture
+def registered(empty_scene):
+    """The add-on as Blender has it after it was enabled, which knows of no run yet."""
+    import gs_diffusion_addon
+    from gs_diffusion_addon.ui import origin
+
+    gs_diffusion_addon.register()
+    yield
+    gs_diffusion_addon.unregister()
+    origin._known.clear()

@@ -8,23 +8,16 @@ import time
 import bpy
 import pytest
 
-import gs_diffusion_addon
 from gs_diffusion_addon.core.ply import write_splats
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.scene.result import Placing
-from gs_diffusion_addon.ui import live, origin, running
+from gs_diffusion_addon.ui import live, running
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.splat_helpers import make_ball
 from tests.blender.turntable_helpers import box
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
-    origin._known.clear()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture

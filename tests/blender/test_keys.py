@@ -5,7 +5,6 @@ import sys
 import bpy
 import pytest
 
-import gs_diffusion_addon
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
@@ -18,11 +17,7 @@ from tests.blender.ui_helpers import Layout, drawn
 RECORD = {"state": "done", "key": {"settings": "", "inputs": ""}}
 
 
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture

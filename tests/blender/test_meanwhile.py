@@ -5,16 +5,10 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-import gs_diffusion_addon
 from gs_diffusion_addon.ui import arrival, run_operators, running
 from gs_diffusion_addon.ui.job import Job
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def group():

@@ -6,7 +6,6 @@ import bpy
 import numpy as np
 import pytest
 
-import gs_diffusion_addon
 from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import Run, locked, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
@@ -14,13 +13,7 @@ from gs_diffusion_addon.ui import origin, running
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.turntable_helpers import box
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
-    origin._known.clear()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.fixture

@@ -6,18 +6,12 @@ import sys
 import bpy
 import pytest
 
-import gs_diffusion_addon
 from gs_diffusion_addon.core.run import locked
 from gs_diffusion_addon.ui import panels, running
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.ui_helpers import drawn, finished_run, stand_in_worker
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 @pytest.mark.parametrize("stage", ["stylize", "propagate", "train", "report"])

@@ -19,12 +19,7 @@ from gs_diffusion_addon.ui.job import Job
 from gs_diffusion_addon.ui.places import runs_folder
 from tests.blender.ui_helpers import drawn, finished_run, stand_in_worker
 
-
-@pytest.fixture(autouse=True)
-def registered(empty_scene):
-    gs_diffusion_addon.register()
-    yield
-    gs_diffusion_addon.unregister()
+pytestmark = pytest.mark.usefixtures("registered")
 
 
 def group():
