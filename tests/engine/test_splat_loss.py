@@ -7,9 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as functional
 
+from gs_diffusion_addon.engine.splat import loss
 from gs_diffusion_addon.engine.splat.backends import builtin, plain
 from gs_diffusion_addon.engine.splat.dataset import Picture
 from gs_diffusion_addon.engine.splat.loss import crop_of, l1_dssim, l1_dssim_torch, psnr
+from gs_diffusion_addon.engine.splat.runtime import Workers
 
 
 def by_convolution(x: torch.Tensor, y: torch.Tensor, weight: float) -> torch.Tensor:
@@ -68,6 +70,40 @@ def test_cropped_is_the_whole_where_the_rest_is_equal():
     part.backward()
     assert float(part.detach()) == pytest.approx(float(whole.detach()), rel=5e-4)
     assert (x.grad - gradient).norm() < 1e-3 * gradient.norm()
+
+
+def test_loss_of_equal_pictures_is_exactly_zero():
+    x, _ = pair(50, 37)
+    value = l1_dssim(x, x.detach().clone())
+    value.backward()
+    assert float(value.detach()) == 0
+    assert x.grad.abs().max() < 1e-7
+
+
+def test_crops_gradient_is_zero_outside_and_follows_the_slope():
+    x, y = pair(150, 70)
+    crop = (7, 140, 11, 44)
+    l1_dssim(x, y, crop).backward()
+    gradient, x.grad = x.grad, None
+    inside = torch.zeros(150, 70, dtype=torch.bool)
+    inside[7:140, 11:44] = True
+    assert (gradient[:, ~inside] == 0).all()
+    assert (gradient[:, inside] != 0).float().mean() > 0.99
+    (l1_dssim(x, y, crop) * 0.5).backward()
+    assert torch.equal(x.grad, gradient * 0.5)
+
+
+def test_threads_do_not_change_the_loss(monkeypatch):
+    x, y = pair(200, 90)
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(loss, "workers", lambda threads=threads: Workers(threads))
+        x.grad = None
+        value = l1_dssim(x, y)
+        value.backward()
+        results.append((float(value.detach()), x.grad))
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1])
 
 
 def test_crop_of_nothing_is_everything():

@@ -22,14 +22,18 @@ from gs_diffusion_addon.engine.splat.jit import kernel
 from gs_diffusion_addon.engine.splat.vectors import (
     WIDTH,
     columns,
+    first_of,
     greater,
     highest,
     load,
+    load_some,
     power_of_two,
     rows,
     smaller,
     spread,
     store,
+    store_some,
+    summed,
     where_below,
     where_reached,
 )
@@ -61,6 +65,14 @@ def _regroup(x, out, picture):  # type: ignore[no-untyped-def]
     store(out, 6 * WIDTH, four(x[0], x[1], x[2], x[3]))
     store(out, 7 * WIDTH, where_below(vectors[0], vectors[1], x[5]))
     store_block(picture, 2, 9, load_block(picture, 11, 9))
+
+
+@kernel
+def _copy_some(x, count, out):  # type: ignore[no-untyped-def]
+    """The last ``count`` numbers of ``x``, and of its first 16 as many and their sum."""
+    store_some(out, 0, count, load_some(x, len(x) - count, count))
+    store(out, WIDTH, first_of(load(x, 0), count))
+    return summed(load(out, WIDTH))
 
 
 @kernel
@@ -107,6 +119,17 @@ def test_regrouping_is_numpys(dtype):
     after = picture.reshape(7, 9)
     assert (after[:4, 2:6] == before[1:5, 2:6]).all()
     assert (after[4:] == before[4:]).all() and (after[:, :2] == before[:, :2]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [0, 1, 7, 15, 16])
+def test_parts_of_vectors_touch_nothing_else(dtype, count):
+    x = np.random.default_rng(4).random(20).astype(dtype)
+    out = np.full(2 * WIDTH, 7, dtype)
+    total = _copy_some(x, count, out)
+    assert out[:WIDTH].tolist() == [*x[20 - count :], *[7] * (WIDTH - count)]
+    assert out[WIDTH:].tolist() == [*x[:count], *[0] * (WIDTH - count)]
+    assert total == pytest.approx(x[:count].sum(dtype=np.float64), rel=1e-6)
 
 
 def test_reached_bits_and_marked_places():

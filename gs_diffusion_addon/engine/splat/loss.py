@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 
-from .loss_kernels import RADIUS, STRIP, covered, loss_gradient, similarity, window
+from .loss_kernels import RADIUS, STRIP, covered, loss_and_gradient, window
 from .runtime import workers
 
 Crop = tuple[int, int, int, int]
@@ -45,29 +45,26 @@ class _Loss(torch.autograd.Function):
     def forward(  # type: ignore[override]
         ctx: Any, image: torch.Tensor, target: torch.Tensor, crop: Crop, weight: float
     ) -> torch.Tensor:
-        x, y = image.detach().numpy(), target.detach().numpy()
-        count = x.size
-        strips = 3 * -(-(crop[1] - crop[0]) // STRIP)
-        box = np.array(crop, np.int64)
-        maps = np.empty((3, *x.shape), np.float32)
-        likeness, absolute = np.empty(strips, np.float32), np.empty(strips, np.float32)
-        gradient = np.zeros_like(x)
-        pool = workers()
-        jobs = list(range(strips + 1))
-        pool.run(jobs, similarity, x, y, box, maps, likeness)
-        pool.run(
-            jobs, loss_gradient, x, y, box, maps, np.float32(weight), np.float32(1 / count),
-            gradient, absolute,
+        x, y = (t.detach().contiguous().numpy() for t in (image, target))
+        top, bottom = crop[:2]
+        strips = 3 * -(-(bottom - top) // STRIP)
+        unlike, absolute = np.empty(strips, np.float32), np.empty(strips, np.float32)
+        gradient = np.empty_like(x)
+        gradient[:, :top] = gradient[:, bottom:] = 0
+        workers().run(
+            list(range(strips + 1)), loss_and_gradient, x.ravel(), y.ravel(), *x.shape[1:],
+            np.array(crop, np.int64), np.float32(weight), np.float32(1 / x.size),
+            gradient.ravel(), unlike, absolute,
         )  # fmt: skip
         ctx.gradient = torch.from_numpy(gradient)
-        inside = 3 * (crop[1] - crop[0]) * (crop[3] - crop[2])
-        unlike = inside - float(likeness.sum(dtype=np.float64))
-        value = (1 - weight) * float(absolute.sum(dtype=np.float64)) + weight * unlike
-        return image.new_tensor(value / count)
+        sums = (float(part.sum(dtype=np.float64)) for part in (absolute, unlike))
+        value = sum(share * part for share, part in zip((1 - weight, weight), sums, strict=True))
+        return image.new_tensor(value / x.size)
 
     @staticmethod
     def backward(ctx: Any, slope: torch.Tensor) -> Any:  # type: ignore[override]
-        return ctx.gradient * slope, None, None, None
+        gradient = ctx.gradient if slope == 1 else ctx.gradient * slope
+        return gradient, None, None, None
 
 
 def l1_dssim(

@@ -1,11 +1,15 @@
-"""L1 + D-SSIM, value and gradient, fused into two passes over strips of rows.
+"""L1 + D-SSIM, value and gradient, fused into one pass over strips of rows.
 
 SSIM (Wang et al. 2004) with an 11 x 11 Gaussian window of sigma 1.5 and zero padding, as 3DGS
 trainers use it: with the window's means mu, variances and covariance, S = (2 mu_x mu_y + C1)(2
-cov + C2) / ((mu_x^2 + mu_y^2 + C1)(var_x + var_y + C2)). The window is separable; a strip keeps
-the 32 + 10 row-filtered rows it needs, so nothing as large as the picture goes through memory
-between the horizontal and the vertical filter. The gradient filters three maps in the same way:
+cov + C2) / ((mu_x^2 + mu_y^2 + C1)(var_x + var_y + C2)). The variances are only needed as a sum,
+var_x + var_y = 2 cov + w * (x - y)^2 - (mu_x - mu_y)^2, so four maps are filtered; and written
+so, S is 1 to the last bit where the pictures are equal. The gradient filters three more:
 dL/dx = w * (dS/dmu_x - 2 mu_x dS/dvar_x - mu_y dS/dcov) + 2 x (w * dS/dvar_x) + y (w * dS/dcov).
+
+The window is separable. Each row is filtered down the columns first, straight from the pictures'
+rows, and then across, 16 pixels at a time with the sums in registers. A strip works on 5 rows
+more on either side to have its own gradient maps; so all but the pictures stays in the cache.
 """
 
 from __future__ import annotations
@@ -14,154 +18,176 @@ import math
 
 import numpy as np
 
-from .jit import ONE, ZERO, kernel
+from .jit import ONE, TWO, ZERO, inlined, kernel
+from .vectors import (
+    WIDTH,
+    first_of,
+    greater,
+    load,
+    load_some,
+    spread,
+    store,
+    store_some,
+    summed,
+    take,
+    where_below,
+)
 
-STRIP = 32
+STRIP = 64
 RADIUS = 5
 _TAPS = np.exp(-((np.arange(2 * RADIUS + 1) - RADIUS) ** 2) / (2 * 1.5**2))
 _W = (_TAPS / _TAPS.sum()).astype(np.float32)
 W0, W1, W2, W3, W4, W5 = (np.float32(w) for w in _W[:6])
 C1, C2 = np.float32(0.01**2), np.float32(0.03**2)
-TWO = np.float32(2.0)
 
 
 @kernel
-def _filter_row(padded, out):  # type: ignore[no-untyped-def]
-    """Horizontal window sum; ``padded`` has RADIUS zeros before and behind the row."""
-    for i in range(len(out)):
-        out[i] = (
-            W5 * padded[i + 5]
-            + W4 * (padded[i + 4] + padded[i + 6])
-            + W3 * (padded[i + 3] + padded[i + 7])
-            + W2 * (padded[i + 2] + padded[i + 8])
-            + W1 * (padded[i + 1] + padded[i + 9])
-            + W0 * (padded[i] + padded[i + 10])
-        )
+def loss_and_gradient(
+    first, last, x, y, height, width, crop, weight, scale, gradient, unlike, absolute
+):  # type: ignore[no-untyped-def]
+    """Jobs ``first`` .. ``last - 1``, a job being a channel's strip of rows.
 
-
-@kernel
-def _filter_columns(rows, k, out):  # type: ignore[no-untyped-def]
-    """Vertical window sum of ``rows[k:k + 11]``."""
-    r0, r1, r2, r3 = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
-    r4, r5, r6, r7 = rows[k + 4], rows[k + 5], rows[k + 6], rows[k + 7]
-    r8, r9, r10 = rows[k + 8], rows[k + 9], rows[k + 10]
-    for i in range(len(out)):
-        out[i] = (
-            W5 * r5[i]
-            + W4 * (r4[i] + r6[i])
-            + W3 * (r3[i] + r7[i])
-            + W2 * (r2[i] + r8[i])
-            + W1 * (r1[i] + r9[i])
-            + W0 * (r0[i] + r10[i])
-        )
-
-
-@kernel
-def similarity(first, last, x, y, crop, maps, values):  # type: ignore[no-untyped-def]
-    """First pass: jobs ``first`` .. ``last - 1``, a job being a channel's strip.
-
-    ``x``, ``y`` (3, H, W) float32: rendering and target; ``crop`` (4,): first and past-the-last
-    row, first and past-the-last column. Writes ``maps`` (3, 3, H, W), the maps to filter by
-    channel, and ``values`` (jobs,), the sum of S over each strip.
+    ``x``, ``y`` (3 * height * width,) float32: rendering and target, channel by channel; ``crop``
+    (4,): first and past-the-last row, first and past-the-last column. ``weight``: share of
+    D-SSIM; ``scale``: 1 / number of values in the whole picture. Writes ``gradient`` (like
+    ``x``) in the crop's rows, zero beside the crop, and of each strip (jobs,) the sum of 1 - S,
+    ``unlike``, and of \\|x - y\\|, ``absolute``.
     """
     top, bottom, left, right = crop[0], crop[1], crop[2], crop[3]
-    width = right - left
+    columns = right - left
     strips = (bottom - top + STRIP - 1) // STRIP
-    rows = np.empty((5, STRIP + 2 * RADIUS, width), np.float32)
-    padded = np.zeros((5, width + 2 * RADIUS), np.float32)
-    m = np.empty((5, width), np.float32)
+    padded = (columns + WIDTH - 1) // WIDTH * WIDTH + 2 * WIDTH
+    sums = np.zeros(4 * padded, np.float32)
+    size = (STRIP + 2 * RADIUS) * padded
+    slopes = np.zeros(3 * size, np.float32)
     for job in range(first, last):
-        channel, start = job // strips, top + job % strips * STRIP
+        start = top + job % strips * STRIP
         stop = min(start + STRIP, bottom)
-        for r in range(start - RADIUS, stop + RADIUS):
-            k = r - start + RADIUS
-            if r < top or r >= bottom:
-                rows[:, k] = ZERO
-                continue
-            a, b = x[channel, r, left:right], y[channel, r, left:right]
-            p0, p1, p2, p3, p4 = padded[0], padded[1], padded[2], padded[3], padded[4]
-            for i in range(width):
-                j = i + RADIUS
-                p0[j] = a[i]
-                p1[j] = b[i]
-                p2[j] = a[i] * a[i]
-                p3[j] = b[i] * b[i]
-                p4[j] = a[i] * b[i]
-            for q in range(5):
-                _filter_row(padded[q], rows[q, k])
-        total = ZERO
+        corner = job // strips * height * width + left  # of the channel's crop, in row 0
+        above, below = max(start - RADIUS, top), min(stop + RADIUS, bottom)
+        unlike[job] = ZERO
+        for r in range(above, below):
+            inside = ONE if start <= r < stop else ZERO
+            low, high = max(r - RADIUS, top), min(r + RADIUS + 1, bottom)
+            _moments(x, y, corner, width, columns, r, low, high, sums, padded)
+            row = (r - start + RADIUS) * padded
+            unlike[job] += inside * _similarity(sums, padded, columns, slopes, row, size)
+        absolute[job] = ZERO
         for r in range(start, stop):
-            for q in range(5):
-                _filter_columns(rows[q], r - start, m[q])
-            total += _similarity_row(
-                m,
-                maps[channel, 0, r, left:right],
-                maps[channel, 1, r, left:right],
-                maps[channel, 2, r, left:right],
-            )
-        values[job] = total
+            low, high = max(r - RADIUS, above), min(r + RADIUS + 1, below)
+            _slopes(slopes, size, start - RADIUS, columns, r, low, high, sums, padded)
+            at = corner + r * width
+            gradient[at - left : at] = ZERO
+            absolute[job] += _gradient(sums, padded, columns, x, y, at, weight, scale, gradient)
+            gradient[at + columns : at - left + width] = ZERO
+
+
+@inlined
+def _some(picture, at, count):  # type: ignore[no-untyped-def]
+    """The next 16 numbers, or ``count`` if that is fewer."""
+    return load(picture, at) if count >= WIDTH else load_some(picture, at, count)
 
 
 @kernel
-def _similarity_row(m, by_mean, by_variance, by_covariance):  # type: ignore[no-untyped-def]
-    """Sum of S along a row and its derivatives, from the window's raw moments ``m`` (5, width)."""
-    total = ZERO
-    for i in range(m.shape[1]):
-        mx, my = m[0, i], m[1, i]
-        variances = m[2, i] + m[3, i] - mx * mx - my * my
-        covariance = m[4, i] - mx * my
-        a1, a2 = TWO * mx * my + C1, TWO * covariance + C2
-        b1, b2 = mx * mx + my * my + C1, variances + C2
+def _moments(x, y, corner, stride, columns, r, low, high, sums, padded):  # type: ignore[no-untyped-def]
+    """Vertical window sums of x, y, x y and (x - y)^2 about row ``r``, from rows ``low`` ..
+    ``high - 1``.
+    """
+    for c in range(0, columns, WIDTH):
+        count = columns - c
+        mx, my, products, squares = spread(ZERO), spread(ZERO), spread(ZERO), spread(ZERO)
+        for row in range(low, high):
+            at = corner + row * stride + c
+            a, b = _some(x, at, count), _some(y, at, count)
+            w, d = take(_W, row - r + RADIUS), a - b
+            mx, my = mx + a * w, my + b * w
+            products = products + a * b * w
+            squares = squares + d * d * w
+        store(sums, WIDTH + c, mx)
+        store(sums, padded + WIDTH + c, my)
+        store(sums, 2 * padded + WIDTH + c, products)
+        store(sums, 3 * padded + WIDTH + c, squares)
+
+
+@inlined
+def _across(sums, at):  # type: ignore[no-untyped-def]
+    """Horizontal window sums about ``sums[at : at + 16]``."""
+    return (
+        load(sums, at) * W5
+        + (load(sums, at - 1) + load(sums, at + 1)) * W4
+        + (load(sums, at - 2) + load(sums, at + 2)) * W3
+        + (load(sums, at - 3) + load(sums, at + 3)) * W2
+        + (load(sums, at - 4) + load(sums, at + 4)) * W1
+        + (load(sums, at - 5) + load(sums, at + 5)) * W0
+    )
+
+
+@kernel
+def _similarity(sums, padded, columns, slopes, row, size):  # type: ignore[no-untyped-def]
+    """Sum of 1 - S along a row; S's derivatives by mean, variance and covariance go into row
+    ``row`` of each map of ``slopes``.
+    """
+    total = spread(ZERO)
+    for c in range(0, columns, WIDTH):
+        mx, my = _across(sums, WIDTH + c), _across(sums, padded + WIDTH + c)
+        products = _across(sums, 2 * padded + WIDTH + c)
+        squares = _across(sums, 3 * padded + WIDTH + c)
+        product, distance = mx * my, mx - my
+        a1, a2 = product * TWO + C1, (products - product) * TWO + C2
+        more1, more2 = distance * distance, squares - distance * distance
+        b1, b2 = a1 + more1, a2 + more2
         scale = ONE / (b1 * b2)
         s = a1 * a2 * scale
-        total += s
-        variance_slope = -s * b1 * scale
-        covariance_slope = TWO * a1 * scale
-        mean_slope = TWO * my * a2 * scale - s * TWO * mx * b2 * scale
-        by_mean[i] = mean_slope - TWO * mx * variance_slope - my * covariance_slope
-        by_variance[i] = variance_slope
-        by_covariance[i] = covariance_slope
-    return total
+        by_variance = ZERO - s * b1 * scale
+        by_covariance = a1 * scale * TWO
+        by_mean = (my * a2 * scale - mx * s * b2 * scale) * TWO
+        by_mean = by_mean - mx * by_variance * TWO - my * by_covariance
+        count = columns - c
+        total = total + first_of((a1 * more2 + b2 * more1) * scale, count)
+        at = row + WIDTH + c
+        store(slopes, at, first_of(by_mean, count))
+        store(slopes, at + size, first_of(by_variance, count))
+        store(slopes, at + 2 * size, first_of(by_covariance, count))
+    return summed(total)
 
 
 @kernel
-def loss_gradient(first, last, x, y, crop, maps, weight, scale, gradient, values):  # type: ignore[no-untyped-def]
-    """Second pass, jobs as in :func:`similarity`: L1's value and the gradient of both terms.
+def _slopes(slopes, size, begin, columns, r, low, high, sums, padded):  # type: ignore[no-untyped-def]
+    """Vertical window sums of the three maps about row ``r``; row ``begin`` is their first."""
+    for c in range(0, columns, WIDTH):
+        m0, m1, m2 = spread(ZERO), spread(ZERO), spread(ZERO)
+        for row in range(low, high):
+            at = (row - begin) * padded + WIDTH + c
+            w = take(_W, row - r + RADIUS)
+            m0 = m0 + load(slopes, at) * w
+            m1 = m1 + load(slopes, at + size) * w
+            m2 = m2 + load(slopes, at + 2 * size) * w
+        store(sums, WIDTH + c, m0)
+        store(sums, padded + WIDTH + c, m1)
+        store(sums, 2 * padded + WIDTH + c, m2)
 
-    ``weight``: share of D-SSIM; ``scale``: 1 / number of values in the whole picture. Writes
-    ``gradient`` (3, H, W) inside the crop and ``values`` (jobs,), the sum of \\|x - y\\| over
-    each strip.
-    """
-    top, bottom, left, right = crop[0], crop[1], crop[2], crop[3]
-    width = right - left
-    strips = (bottom - top + STRIP - 1) // STRIP
-    rows = np.empty((3, STRIP + 2 * RADIUS, width), np.float32)
-    padded = np.zeros(width + 2 * RADIUS, np.float32)
-    m = np.empty((3, width), np.float32)
-    for job in range(first, last):
-        channel, start = job // strips, top + job % strips * STRIP
-        stop = min(start + STRIP, bottom)
-        for r in range(start - RADIUS, stop + RADIUS):
-            k = r - start + RADIUS
-            for q in range(3):
-                if r < top or r >= bottom:
-                    rows[q, k] = ZERO
-                else:
-                    padded[RADIUS : RADIUS + width] = maps[channel, q, r, left:right]
-                    _filter_row(padded, rows[q, k])
-        total = ZERO
-        for r in range(start, stop):
-            for q in range(3):
-                _filter_columns(rows[q], r - start, m[q])
-            a, b = x[channel, r, left:right], y[channel, r, left:right]
-            out = gradient[channel, r, left:right]
-            for i in range(width):
-                d = a[i] - b[i]
-                total += abs(d)
-                sign = ONE if d > ZERO else (-ONE if d < ZERO else ZERO)
-                filtered = m[0, i] + TWO * a[i] * m[1, i] + b[i] * m[2, i]
-                out[i] = scale * ((ONE - weight) * sign - weight * filtered)
-        values[job] = total
+
+@kernel
+def _gradient(sums, padded, columns, x, y, at, weight, scale, gradient):  # type: ignore[no-untyped-def]
+    """One row of the gradient of both terms, from ``at`` on; returns the row's L1."""
+    total = spread(ZERO)
+    for c in range(0, columns, WIDTH):
+        count = columns - c
+        a, b = _some(x, at + c, count), _some(y, at + c, count)
+        d = a - b
+        sign = where_below(spread(ONE), b - a, ZERO) - where_below(spread(ONE), d, ZERO)
+        total = total + greater(d, b - a)
+        filtered = (
+            _across(sums, WIDTH + c)
+            + a * _across(sums, padded + WIDTH + c) * TWO
+            + b * _across(sums, 2 * padded + WIDTH + c)
+        )
+        out = (sign * (ONE - weight) - filtered * weight) * scale
+        if count >= WIDTH:
+            store(gradient, at + c, out)
+        else:
+            store_some(gradient, at + c, count, out)
+    return summed(total)
 
 
 @kernel

@@ -26,6 +26,7 @@ BLOCK_X, BLOCK_Y = 4, 4  # the same 16 as a block of pixels, row by row
 # What may be rounded differently than written: a * b + c in one step, and signs of zeros.
 FLAGS = ("contract", "nsz", "nnan")
 _INDEX = ir.IntType(32)
+_PLACES = ir.VectorType(_INDEX, WIDTH)
 
 
 class Vector(types.Type):
@@ -175,6 +176,70 @@ def store(typing_context, array, index, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def load_some(typing_context, array, index, count):  # type: ignore[no-untyped-def]
+    """The vector ``array[index : index + count]``, zero behind; nothing else is read. Slow where
+    the processor has no such instruction.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        at = place(context, builder, signature.args[0], *arguments[:2])
+        kind = llvm_type(array.dtype)
+        inside = _first(builder, arguments[2])
+        size = ir.Constant(_INDEX, array.dtype.bitwidth // 8)
+        masked = _masked(builder, "load", kind, kind, (at.type, _INDEX, inside.type, kind))
+        return builder.call(masked, [at, size, inside, constant([0] * WIDTH, kind)])
+
+    return Vector(array.dtype)(array, types.intp, types.intp), generate
+
+
+@intrinsic
+def store_some(typing_context, array, index, count, vector):  # type: ignore[no-untyped-def]
+    """Write the first ``count`` numbers of ``vector`` to ``array[index : index + count]``."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        at = place(context, builder, signature.args[0], *arguments[:2])
+        kind = llvm_type(array.dtype)
+        inside = _first(builder, arguments[2])
+        size = ir.Constant(_INDEX, array.dtype.bitwidth // 8)
+        masked = _masked(
+            builder, "store", ir.VoidType(), kind, (kind, at.type, _INDEX, inside.type)
+        )
+        builder.call(masked, [arguments[3], at, size, inside])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, vector), generate
+
+
+def _masked(builder: Any, name: str, result: Any, kind: Any, arguments: Any) -> Any:
+    """LLVM's load or store of some places of a vector."""
+    element = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
+    name = f"llvm.masked.{name}.v{WIDTH}{element}.p0"
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def _first(builder: Any, count: Any) -> Any:
+    """Which of the 16 places are below ``count``."""
+    numbers = ir.Constant(_PLACES, [ir.Constant(_INDEX, k) for k in range(WIDTH)])
+    count = builder.insert_element(
+        ir.Constant(_PLACES, ir.Undefined), builder.trunc(count, _INDEX), ir.Constant(_INDEX, 0)
+    )
+    zeros = ir.Constant(_PLACES, [0] * WIDTH)
+    counts = builder.shuffle_vector(count, ir.Constant(_PLACES, ir.Undefined), zeros)
+    return builder.icmp_signed("<", numbers, counts)
+
+
+@intrinsic
+def first_of(typing_context, vector, count):  # type: ignore[no-untyped-def]
+    """``vector`` in its first ``count`` places, zero behind."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        inside = _first(builder, arguments[1])
+        return builder.select(inside, arguments[0], constant([0] * WIDTH, arguments[0].type))
+
+    return vector(vector, types.intp), generate
+
+
+@intrinsic
 def spread(typing_context, number):  # type: ignore[no-untyped-def]
     """The vector with ``number`` in every place."""
 
@@ -281,6 +346,19 @@ def highest(typing_context, vector):  # type: ignore[no-untyped-def]
         v = arguments[0]
         for half in (8, 4, 2, 1):
             v = _choose(">")(builder, v, _moved(builder, v, half))
+        return builder.extract_element(v, ir.Constant(_INDEX, 0))
+
+    return vector.element(vector), generate
+
+
+@intrinsic
+def summed(typing_context, vector):  # type: ignore[no-untyped-def]
+    """The sum of the 16 numbers."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        v = arguments[0]
+        for half in (8, 4, 2, 1):
+            v = builder.fadd(v, _moved(builder, v, half), flags=FLAGS)
         return builder.extract_element(v, ir.Constant(_INDEX, 0))
 
     return vector.element(vector), generate
