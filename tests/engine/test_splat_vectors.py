@@ -7,16 +7,21 @@ import numpy as np
 import pytest
 
 from gs_diffusion_addon.engine.splat import groups
+from gs_diffusion_addon.engine.splat.functions import exponential, logarithm, root, whole_below
 from gs_diffusion_addon.engine.splat.groups import (
+    all_zero,
     append_marked,
     bits_reached,
     column0,
     column3,
     four,
+    gather_columns,
     load_block,
     quarters_summed,
+    scatter_columns,
     store_block,
     transposed,
+    widened,
 )
 from gs_diffusion_addon.engine.splat.jit import kernel
 from gs_diffusion_addon.engine.splat.vectors import (
@@ -73,6 +78,29 @@ def _copy_some(x, count, out):  # type: ignore[no-untyped-def]
     store_some(out, 0, count, load_some(x, len(x) - count, count))
     store(out, WIDTH, first_of(load(x, 0), count))
     return summed(load(out, WIDTH))
+
+
+@kernel
+def _functions(x, out):  # type: ignore[no-untyped-def]
+    """Functions of each vector of ``x``, into four times as much."""
+    for k in range(0, len(x), WIDTH):
+        a = load(x, k)
+        store(out, 4 * k, exponential(a))
+        store(out, 4 * k + WIDTH, logarithm(exponential(a)))
+        store(out, 4 * k + 2 * WIDTH, root(exponential(a)))
+        store(out, 4 * k + 3 * WIDTH, whole_below(a))
+
+
+@kernel
+def _turn(table, starts, offset, out, back):  # type: ignore[no-untyped-def]
+    gather_columns(table, starts, offset, out, 3)
+    scatter_columns(out, 3, back, starts, offset)
+
+
+@kernel
+def _widen(x, out):  # type: ignore[no-untyped-def]
+    store(out, 0, widened(load(x, 0)))
+    return all_zero(load(x, 0))
 
 
 @kernel
@@ -161,3 +189,43 @@ def test_powers_of_two_from_black_to_opaque():
         y[k : k + WIDTH] = out[5 * WIDTH :]
     exact = np.exp2(np.maximum(x.astype(np.float64), -126))
     assert np.abs(y / exact - 1).max() < 6e-6
+
+
+def test_functions_are_numpys():
+    x = np.concatenate([np.linspace(-150, 150, 1000), np.linspace(-1e-3, 1e-3, 600)])
+    out = np.empty((len(x) // WIDTH, 4, WIDTH))
+    _functions(x, out.reshape(-1))
+    power, back, half, whole = out.transpose(1, 0, 2).reshape(4, -1)
+    assert power == pytest.approx(np.exp(x), rel=1e-14)
+    assert back == pytest.approx(np.log(power), rel=1e-14, abs=1e-16)
+    assert half == pytest.approx(np.sqrt(power), rel=1e-15)
+    assert (whole == np.floor(x)).all()
+
+
+def test_functions_have_limits():
+    x, out = np.array([-1e30, -400, 400, 1e30] * 4), np.empty(4 * WIDTH)
+    _functions(x, out)
+    assert out[:4] == pytest.approx(np.exp([-150, -150, 150, 150]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sixteen_rows_become_columns_and_rows_again(dtype):
+    table = np.random.default_rng(5).random(900).astype(dtype)
+    starts = np.random.default_rng(6).permutation(20)[:WIDTH] * 40
+    out, back = np.full(3 + WIDTH * WIDTH, 7, dtype), np.full(900, 7, dtype)
+    _turn(table, starts, 5, out, back)
+    places = starts[:, None] + 5 + np.arange(WIDTH)
+    assert (table[places] == out[3:].reshape(WIDTH, WIDTH).T).all() and (out[:3] == 7).all()
+    assert (back[places] == table[places]).all()
+    assert (np.delete(back, places) == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_widened_numbers_are_the_same_and_zeros_are_seen(dtype):
+    x, out = np.random.default_rng(7).random(WIDTH).astype(dtype), np.empty(WIDTH)
+    assert not _widen(x, out)
+    assert (out == x).all()
+    x[:] = 0
+    assert _widen(x, out)
+    x[13] = -1e-30
+    assert not _widen(x, out)

@@ -1,5 +1,5 @@
 """Geometry shared by projection and its backward pass: camera space, rotations, the local affine
-map.
+map. All but the camera are vectors: 16 splats at once.
 
 Notation of Zwicker et al., "EWA Splatting" (2002), as used by Kerbl et al. (2023): a splat with
 rotation R and scales S has the covariance R S S^T R^T; seen through the Jacobian J of the
@@ -8,9 +8,9 @@ perspective projection and the camera's rotation W it becomes J W R S (J W R S)^
 
 from __future__ import annotations
 
-import math
-
-from .jit import CX, CY, FX, FY, JACOBIAN_LIMIT, ROTATION, TRANSLATION, inlined
+from .functions import root
+from .jit import CX, CY, FX, FY, JACOBIAN_LIMIT, POSITION, ROTATION, TRANSLATION, inlined
+from .vectors import greater, smaller, spread, where_below
 
 
 @inlined
@@ -54,7 +54,7 @@ def rotation_matrix(w, x, y, z):  # type: ignore[no-untyped-def]
 @inlined
 def inverse_norm4(w, x, y, z):  # type: ignore[no-untyped-def]
     """1 / length of a quaternion; a zero quaternion counts as one of length 1e-12."""
-    return 1.0 / math.sqrt(max(w * w + x * x + y * y + z * z, 1e-24))
+    return 1.0 / root(greater(w * w + x * x + y * y + z * z, 1e-24))
 
 
 @inlined
@@ -68,8 +68,8 @@ def clamped_slope(slope, focal, principal, size):  # type: ignore[no-untyped-def
     extra = JACOBIAN_LIMIT * 0.5 * size / focal
     low = -(principal + 0.5) / focal - extra
     high = (size - 0.5 - principal) / focal + extra
-    free = 1.0 if low < slope < high else 0.0
-    return min(max(slope, low), high), free
+    free = where_below(where_below(spread(1.0), slope, high), spread(low), slope)
+    return smaller(greater(slope, low), high), free
 
 
 @inlined
@@ -92,3 +92,11 @@ def screen_map(camera, slope_x, slope_y, depth):  # type: ignore[no-untyped-def]
 def to_pixel(camera, x, y, z):  # type: ignore[no-untyped-def]
     """Camera-space point -> pixel index coordinates (a pixel's center has whole numbers)."""
     return camera[FX] * x / z + camera[CX], camera[FY] * y / z + camera[CY]
+
+
+@inlined
+def direction_from(camera, x, y, z):  # type: ignore[no-untyped-def]
+    """Unit vector from the camera to a world point, and 1 / the distance."""
+    x, y, z = x - camera[POSITION], y - camera[POSITION + 1], z - camera[POSITION + 2]
+    length = 1.0 / root(greater(x * x + y * y + z * z, 1e-24))
+    return x * length, y * length, z * length, length

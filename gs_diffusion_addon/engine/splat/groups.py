@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .vectors import FLAGS, WIDTH, Vector, llvm_type, place, shuffled
+from .vectors import FLAGS, WIDTH, Vector, constant, llvm_type, place, shuffled
 
 _QUARTERS = range(0, WIDTH, 4)
 _COMPRESSES = binding.llvm_version_info[0] >= 19  # has llvm.experimental.vector.compress
@@ -134,6 +134,102 @@ def store_block(typing_context, array, index, stride, vector):  # type: ignore[n
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, vector), generate
+
+
+# --- of single vectors ---------------------------------------------------------------------------
+
+
+@intrinsic
+def widened(typing_context, vector):  # type: ignore[no-untyped-def]
+    """A vector as float64."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        if vector.element == types.float64:
+            return arguments[0]
+        return builder.fpext(arguments[0], llvm_type(types.float64))
+
+    return Vector(types.float64)(vector), generate
+
+
+@intrinsic
+def all_zero(typing_context, vector):  # type: ignore[no-untyped-def]
+    """Whether all 16 numbers are zero."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        none = constant([0] * WIDTH, arguments[0].type)
+        other = builder.fcmp_unordered("!=", arguments[0], none, flags=FLAGS)
+        return builder.icmp_unsigned("==", builder.bitcast(other, _BITS), ir.Constant(_BITS, 0))
+
+    return types.boolean(vector), generate
+
+
+# --- sixteen rows of a table -------------------------------------------------------------------
+
+
+def _turned(builder: Any, rows: list[Any]) -> list[Any]:
+    """Rows and columns of 16 vectors exchanged: blocks of 8 x 8, then of 4 x 4, 2 x 2 and 1."""
+    for step in (8, 4, 2, 1):
+        kept = [k if k & step == 0 else WIDTH + k - step for k in range(WIDTH)]
+        moved = [k + step if k & step == 0 else WIDTH + k for k in range(WIDTH)]
+        for k in range(WIDTH):
+            if k & step == 0:
+                a, b = rows[k], rows[k + step]
+                rows[k], rows[k + step] = (shuffled(builder, a, b, o) for o in (kept, moved))
+    return rows
+
+
+def _lines(context: Any, builder: Any, kind: types.Array, array: Any, starts: Any) -> list[Any]:
+    return [place(context, builder, kind, array, start) for start in starts]
+
+
+def _chosen(context: Any, builder: Any, kind: types.Array, array: Any, offset: Any) -> list[Any]:
+    """The 16 numbers of an integer array plus an offset each."""
+    data = context.make_array(kind)(context, builder, array).data
+    numbers = (builder.load(builder.gep(data, [ir.Constant(_INT, k)])) for k in range(WIDTH))
+    return [builder.add(number, offset) for number in numbers]
+
+
+def _evenly(builder: Any, first: Any) -> list[Any]:
+    return [builder.add(first, ir.Constant(first.type, WIDTH * k)) for k in range(WIDTH)]
+
+
+@intrinsic
+def gather_columns(typing_context, table, starts, offset, out, at):  # type: ignore[no-untyped-def]
+    """Column k of the 16 rows ``table[starts[n] + offset :][:16]`` into ``out[at + 16 k:][:16]``,
+    for all 16.
+
+    ``starts`` (16,) int64; the arrays are flat, unchecked.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        table_, starts_, offset_, out_, at_ = arguments
+        size = table.dtype.bitwidth // 8
+        sources = _chosen(context, builder, starts, starts_, offset_)
+        lines = _lines(context, builder, table, table_, sources)
+        turned = _turned(builder, [builder.load(line, align=size) for line in lines])
+        targets = _lines(context, builder, out, out_, _evenly(builder, at_))
+        for column, line in zip(turned, targets, strict=True):
+            builder.store(column, line, align=size)
+        return context.get_dummy_value()
+
+    return types.void(table, starts, types.intp, out, types.intp), generate
+
+
+@intrinsic
+def scatter_columns(typing_context, source, at, table, starts, offset):  # type: ignore[no-untyped-def]
+    """The inverse of :func:`gather_columns`: from ``source[at:]`` into ``table``."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        source_, at_, table_, starts_, offset_ = arguments
+        size = table.dtype.bitwidth // 8
+        lines = _lines(context, builder, source, source_, _evenly(builder, at_))
+        turned = _turned(builder, [builder.load(line, align=size) for line in lines])
+        chosen = _chosen(context, builder, starts, starts_, offset_)
+        for row, line in zip(turned, _lines(context, builder, table, table_, chosen), strict=True):
+            builder.store(row, line, align=size)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, table, starts, types.intp), generate
 
 
 # --- masks and lists ----------------------------------------------------------------------------

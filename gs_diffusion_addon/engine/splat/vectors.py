@@ -308,7 +308,7 @@ def power_of_two(typing_context, exponent):  # type: ignore[no-untyped-def]
     def exact(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kind = arguments[0].type
         x = builder.fmul(arguments[0], constant([0.6931471805599453] * WIDTH, kind))
-        return _called(builder, "exp", x)
+        return llvm_function(builder, "exp", x)
 
     def quick(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kind, bits = arguments[0].type, ir.VectorType(_INDEX, WIDTH)
@@ -316,7 +316,7 @@ def power_of_two(typing_context, exponent):  # type: ignore[no-untyped-def]
         x = builder.select(
             builder.fcmp_ordered(">", arguments[0], lowest, flags=FLAGS), arguments[0], lowest
         )
-        whole = _called(builder, "floor", x)
+        whole = llvm_function(builder, "floor", x)
         f = builder.fsub(x, whole, flags=FLAGS)
         p = constant([_POWER[0]] * WIDTH, kind)
         for c in _POWER[1:]:
@@ -330,7 +330,7 @@ def power_of_two(typing_context, exponent):  # type: ignore[no-untyped-def]
     return exponent(exponent), quick if exponent.element == types.float32 else exact
 
 
-def _called(builder: Any, name: str, x: Any) -> Any:
+def llvm_function(builder: Any, name: str, x: Any) -> Any:
     """LLVM's mathematical function of that name, number by number."""
     element = "f32" if isinstance(x.type.element, ir.FloatType) else "f64"
     kind = ir.FunctionType(x.type, [x.type])
