@@ -106,15 +106,23 @@ def test_threads_do_not_change_the_loss(monkeypatch):
     assert torch.equal(results[0][1], results[1][1])
 
 
+def test_crop_holds_what_the_splats_and_the_target_show():
+    alpha = torch.full((90, 80), 0.0009)
+    alpha[40, 50], alpha[60, 30] = 0.0011, 0.9
+    assert crop_of(alpha, (90, 0, 80, 0)) == (30, 71, 20, 61)
+    assert crop_of(alpha, (50, 70, 45, 75)) == (30, 80, 20, 80)
+
+
 def test_crop_of_nothing_is_everything():
     assert crop_of(torch.zeros(20, 30), (20, 0, 30, 0)) == (0, 20, 0, 30)
 
 
-def test_target_composites_straight_alpha():
+@pytest.mark.parametrize("width", [3, 23, 64])
+def test_target_composites_straight_alpha(width):
     rng = np.random.default_rng(0)
-    rgba = rng.integers(0, 256, (17, 23, 4)).astype(np.uint8)
+    rgba = rng.integers(0, 256, (17, width, 4)).astype(np.uint8)
     background = torch.tensor([0.2, 0.5, 0.7])
-    picture = Picture(rgba, None, None, (0, 17, 0, 23), 0)
+    picture = Picture(rgba, None, None, (0, 17, 0, width), 0)
     alpha = rgba[..., 3:] / 255
     expected = rgba[..., :3] / 255 * alpha + background.numpy() * (1 - alpha)
     for backend in (builtin(), plain()):

@@ -17,6 +17,7 @@ from gs_diffusion_addon.engine.splat.groups import (
     four,
     gather_columns,
     load_block,
+    load_pixels,
     quarters_summed,
     scatter_columns,
     store_block,
@@ -101,6 +102,15 @@ def _turn(table, starts, offset, out, back):  # type: ignore[no-untyped-def]
 def _widen(x, out):  # type: ignore[no-untyped-def]
     store(out, 0, widened(load(x, 0)))
     return all_zero(load(x, 0))
+
+
+@kernel
+def _pixels(x, at, out):  # type: ignore[no-untyped-def]
+    r, g, b, a = load_pixels(x, at)
+    store(out, 0, r)
+    store(out, WIDTH, g)
+    store(out, 2 * WIDTH, b)
+    store(out, 3 * WIDTH, a)
 
 
 @kernel
@@ -229,3 +239,9 @@ def test_widened_numbers_are_the_same_and_zeros_are_seen(dtype):
     assert _widen(x, out)
     x[13] = -1e-30
     assert not _widen(x, out)
+
+
+def test_pixels_become_their_four_channels():
+    x, out = np.arange(256).astype(np.uint8)[::-1].copy(), np.empty((4, WIDTH), np.float32)
+    _pixels(x, 190, out.reshape(-1))
+    assert (x[190:254].reshape(WIDTH, 4) == out.T).all()

@@ -232,6 +232,23 @@ def scatter_columns(typing_context, source, at, table, starts, offset):  # type:
     return types.void(source, types.intp, table, starts, types.intp), generate
 
 
+@intrinsic
+def load_pixels(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Red, green, blue and alpha of 16 pixels, 0..255, from ``array[index : index + 64]`` (uint8),
+    as float32 vectors.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        bytes_ = ir.VectorType(ir.IntType(8), 4 * WIDTH)
+        at = place(context, builder, array, *arguments, bytes_)
+        pixels = builder.load(at, align=1)
+        parts = (shuffled(builder, pixels, None, range(c, 4 * WIDTH, 4)) for c in range(4))
+        vectors = [builder.uitofp(part, llvm_type(types.float32)) for part in parts]
+        return context.make_tuple(builder, signature.return_type, vectors)
+
+    return types.UniTuple(Vector(types.float32), 4)(array, types.intp), generate
+
+
 # --- masks and lists ----------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as functional
 
-from .loss_kernels import RADIUS, STRIP, covered, loss_and_gradient, window
+from .loss_kernels import RADIUS, STRIP, loss_and_gradient, window
 from .runtime import workers
 
 Crop = tuple[int, int, int, int]
@@ -27,8 +27,13 @@ def crop_of(alpha: torch.Tensor, object_box: Crop) -> Crop:
     reaches.
     """
     height, width = alpha.shape
-    light = 1 - alpha.detach()
-    top, bottom, left, right = covered(light.numpy(), *object_box)
+    top, bottom, left, right = object_box
+    rows, columns = (
+        np.flatnonzero(1 - alpha.detach().amax(axis).numpy() < np.float32(0.999)) for axis in (1, 0)
+    )
+    if len(rows):
+        top, bottom = min(top, int(rows[0])), max(bottom, int(rows[-1]) + 1)
+        left, right = min(left, int(columns[0])), max(right, int(columns[-1]) + 1)
     if top >= bottom:
         return 0, height, 0, width
     margin = 2 * RADIUS  # SSIM differs within one radius, and looks one further

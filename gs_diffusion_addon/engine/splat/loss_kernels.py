@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from .groups import load_pixels
 from .jit import ONE, TWO, ZERO, inlined, kernel
 from .vectors import (
     WIDTH,
@@ -197,24 +198,23 @@ def composite(first, last, rgba, background, target):  # type: ignore[no-untyped
 
     Writes ``target`` (3, H, W) float32 of 0..1.
     """
+    bytes_, out = rgba.reshape(-1), target.reshape(-1)
+    width, plane = rgba.shape[1], rgba.shape[0] * rgba.shape[1]
+    part = np.float32(1 / 255)
     for y in range(first, last):
-        for x in range(rgba.shape[1]):
-            alpha = np.float32(rgba[y, x, 3]) * np.float32(1 / 255)
-            for channel in range(3):
-                color = np.float32(rgba[y, x, channel]) * np.float32(1 / 255)
-                target[channel, y, x] = color * alpha + background[channel] * (ONE - alpha)
-
-
-@kernel
-def covered(light, top, bottom, left, right):  # type: ignore[no-untyped-def]
-    """The given box grown to hold every pixel where a splat shows (``light`` (H, W) < 0.999)."""
-    height, width = light.shape
-    for y in range(height):
-        for x in range(width):
-            if light[y, x] < np.float32(0.999):
-                top, bottom = min(top, y), max(bottom, y + 1)
-                left, right = min(left, x), max(right, x + 1)
-    return top, bottom, left, right
+        whole = y * width + width // WIDTH * WIDTH  # where the row's last whole block ends
+        for at in range(y * width, whole, WIDTH):
+            red, green, blue, alpha = load_pixels(bytes_, 4 * at)
+            alpha = alpha * part
+            light, over = ONE - alpha, alpha * part
+            store(out, at, red * over + light * background[0])
+            store(out, plane + at, green * over + light * background[1])
+            store(out, 2 * plane + at, blue * over + light * background[2])
+        for at in range(whole, (y + 1) * width):
+            alpha = np.float32(bytes_[4 * at + 3]) * part
+            for c in range(3):
+                color = np.float32(bytes_[4 * at + c]) * (alpha * part)
+                out[c * plane + at] = color + (ONE - alpha) * background[c]
 
 
 def window() -> np.ndarray:
