@@ -14,7 +14,6 @@ from gs_diffusion_addon.engine.splat.groups import (
     bits_reached,
     column0,
     column3,
-    four,
     gather_columns,
     load_block,
     load_pixels,
@@ -68,8 +67,7 @@ def _regroup(x, out, picture):  # type: ignore[no-untyped-def]
     store(out, 3 * WIDTH, t3)
     store(out, 4 * WIDTH, quarters_summed(vectors))
     store(out, 5 * WIDTH, column0(vectors[0]) + column3(vectors[1]))
-    store(out, 6 * WIDTH, four(x[0], x[1], x[2], x[3]))
-    store(out, 7 * WIDTH, where_below(vectors[0], vectors[1], x[5]))
+    store(out, 6 * WIDTH, where_below(vectors[0], vectors[1], x[5]))
     store_block(picture, 2, 9, load_block(picture, 11, 9))
 
 
@@ -146,14 +144,13 @@ def test_arithmetic_is_numpys(dtype):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_regrouping_is_numpys(dtype):
     x = np.random.default_rng(1).random((4, 4, 4)).astype(dtype)  # vector, quarter, number
-    out, picture = np.empty((8, WIDTH), dtype), np.arange(63).astype(dtype)
+    out, picture = np.empty((7, WIDTH), dtype), np.arange(63).astype(dtype)
     flat, before = x.reshape(4, WIDTH), picture.reshape(7, 9).copy()
     _regroup(x.reshape(-1), out.reshape(-1), picture)
     assert (out[:4].reshape(4, 4, 4) == x.transpose(2, 1, 0)).all()
     assert out[4] == pytest.approx(x.sum(1).ravel(), rel=1e-6)
     assert out[5] == pytest.approx(np.repeat(x[0, :, 0] + x[1, :, 3], 4), rel=1e-6)
-    assert (out[6] == np.tile(flat[0, :4], 4)).all()
-    assert (out[7] == np.where(flat[1] < flat[0, 5], flat[0], 0)).all()
+    assert (out[6] == np.where(flat[1] < flat[0, 5], flat[0], 0)).all()
     after = picture.reshape(7, 9)
     assert (after[:4, 2:6] == before[1:5, 2:6]).all()
     assert (after[4:] == before[4:]).all() and (after[:, :2] == before[:, :2]).all()
@@ -190,15 +187,31 @@ def test_marked_places_without_the_new_instruction(monkeypatch):
     assert row[:8].tolist() == [10 * k for k in range(8, 16)]
 
 
-def test_powers_of_two_from_black_to_opaque():
-    x = np.linspace(-140, 0.5, 100 * WIDTH, dtype=np.float32)
+@kernel
+def _visible(x, out):  # type: ignore[no-untyped-def]
+    store(out, 0, where_reached(power_of_two(load(x, 0)), load(x, 0), x.dtype.type(-8)))
+
+
+def _powers(x):
     y = np.zeros_like(x)
     for k in range(0, len(x), WIDTH):
         part, out = x[k : k + WIDTH].copy(), np.empty(6 * WIDTH, np.float32)
         _calculate(part, part, out)
         y[k : k + WIDTH] = out[5 * WIDTH :]
-    exact = np.exp2(np.maximum(x.astype(np.float64), -126))
-    assert np.abs(y / exact - 1).max() < 6e-6
+    return y
+
+
+def test_powers_of_two_from_black_to_opaque():
+    x = np.linspace(-125, 0.5, 100 * WIDTH, dtype=np.float32)
+    assert np.abs(_powers(x) / np.exp2(x.astype(np.float64)) - 1).max() < 4e-6
+
+
+def test_powers_too_small_for_a_number_are_not_seen():
+    x = -np.geomspace(8.1, 1e30, 64 * WIDTH).astype(np.float32)
+    for k in range(0, len(x), WIDTH):
+        out = np.ones(WIDTH, np.float32)
+        _visible(x[k : k + WIDTH].copy(), out)
+        assert (out == 0).all()
 
 
 def test_functions_are_numpys():

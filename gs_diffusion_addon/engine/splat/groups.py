@@ -21,19 +21,6 @@ _COMPRESSES = binding.llvm_version_info[0] >= 19  # has llvm.experimental.vector
 _INT, _INTS, _BITS = ir.IntType(32), ir.VectorType(ir.IntType(32), WIDTH), ir.IntType(WIDTH)
 
 
-@intrinsic
-def four(typing_context, a, b, c, d):  # type: ignore[no-untyped-def]
-    """The vector a b c d a b c d a b c d a b c d of four single numbers."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        small = ir.Constant(ir.VectorType(llvm_type(a).element, 4), ir.Undefined)
-        for k, number in enumerate(arguments):
-            small = builder.insert_element(small, number, ir.Constant(_INT, k))
-        return shuffled(builder, small, small, [k % 4 for k in range(WIDTH)])
-
-    return Vector(a)(a, b, c, d), generate
-
-
 def _spread_in_quarters(column: int) -> Any:
     @intrinsic
     def spread_column(typing_context, vector):  # type: ignore[no-untyped-def]

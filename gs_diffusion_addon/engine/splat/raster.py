@@ -9,16 +9,12 @@ ends with its last block. :mod:`.tile` says how the work is laid out.
 
 from __future__ import annotations
 
-import numpy as np
-
 from .groups import store_block
 from .jit import ALPHA_MAX, LOG2_MIN, OPAQUE, TILE_X, TILE_Y, inlined, kernel
 from .tile import (
     AT_BLUE,
     AT_GREEN,
     AT_RED,
-    AT_U,
-    AT_V,
     BLOCKS,
     BLOCKS_X,
     CHUNK,
@@ -26,6 +22,7 @@ from .tile import (
     clear,
     exponent,
     mark,
+    middle,
     prepare,
     room_for_chunk,
     sort_into_lists,
@@ -34,9 +31,11 @@ from .vectors import (
     BLOCK_X,
     BLOCK_Y,
     WIDTH,
+    columns,
     highest,
     load,
     power_of_two,
+    rows,
     smaller,
     store,
     take,
@@ -50,14 +49,14 @@ _LAYERS = 4  # of a block's state: light, red, green, blue
 def _blend(block, prepared, places, state):  # type: ignore[no-untyped-def]
     """Composite the prepared splats at ``places`` behind what ``block`` holds."""
     at = block * (_LAYERS * WIDTH)
-    left, top = np.float32(block % BLOCKS_X * BLOCK_X), np.float32(block // BLOCKS_X * BLOCK_Y)
+    left, top, half = middle(block)
+    kind = take(state, at)  # float32 or, in tests, float64
+    x, y = columns(kind) + left, rows(kind) + top
     light, red = load(state, at), load(state, at + WIDTH)
     green, blue = load(state, at + 2 * WIDTH), load(state, at + 3 * WIDTH)
     for n in range(len(places)):
         place = take(places, n)
-        power = exponent(
-            prepared, place, left - take(prepared, place + AT_U), top - take(prepared, place + AT_V)
-        )
+        power = exponent(prepared, place, half, x, y)
         alpha = where_reached(smaller(power_of_two(power), ALPHA_MAX), power, LOG2_MIN)
         weight = alpha * light
         light = light - weight

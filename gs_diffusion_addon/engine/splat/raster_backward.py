@@ -16,7 +16,6 @@ from .groups import (
     column1,
     column2,
     column3,
-    four,
     load_block,
     quarters_summed,
     transposed,
@@ -53,10 +52,13 @@ from .tile import (
     BLOCKS_X,
     CHUNK,
     GROUP,
+    MIDDLE_X,
+    MIDDLE_Y,
     PREPARED,
     aligned,
     clear,
     exponent,
+    middle,
     prepare,
     room_for_chunk,
     sort_into_lists,
@@ -65,6 +67,7 @@ from .vectors import (
     BLOCK_X,
     BLOCK_Y,
     WIDTH,
+    columns,
     highest,
     load,
     power_of_two,
@@ -79,21 +82,19 @@ from .vectors import (
 _LAYERS = 5  # of a block's state: light, rest, gradient by red, green, blue
 
 # Sums of a splat over its pixels, in a row of WIDTH numbers: gradients by red, green and blue, then
-# s = alpha dL/dalpha and its moments in the distance from the splat's center. Where each is follows
+# s = alpha dL/dalpha and its moments in the distance from the tile's middle. Where each is follows
 # from how :func:`_add_up` adds them.
 _RED, _GREEN, _BLUE, _S, _X, _Y, _XX, _XY, _YY = 0, 4, 8, 12, 1, 5, 9, 13, 2
 _THREE, _FOUR = np.float32(3), np.float32(4)
 
 
 @inlined
-def _visit(prepared, place, left, top, light, rest, by):  # type: ignore[no-untyped-def]
-    """One prepared splat at the pixels of a block.
+def _visit(prepared, place, half, x, y, light, rest, by):  # type: ignore[no-untyped-def]
+    """One prepared splat at the pixels x, y of a block.
 
-    Returns its weight alpha T, its s, the light and rest behind it, and the corner's distance
-    from its center.
+    Returns its weight alpha T, its s, and the light and rest behind it.
     """
-    dx, dy = left - take(prepared, place + AT_U), top - take(prepared, place + AT_V)
-    power = exponent(prepared, place, dx, dy)
+    power = exponent(prepared, place, half, x, y)
     alpha = where_reached(smaller(power_of_two(power), ALPHA_MAX), power, LOG2_MIN)
     weight = alpha * light
     slope = (
@@ -104,11 +105,11 @@ def _visit(prepared, place, left, top, light, rest, by):  # type: ignore[no-unty
     rest = rest - weight * slope
     s = weight * slope - alpha * rest / (ONE - alpha)
     s = where_below(s, alpha, ALPHA_MAX)  # a clamped alpha does not change
-    return weight, s, light - weight, rest, dx, dy
+    return weight, s, light - weight, rest
 
 
 @inlined
-def _add_up(weights, ss, by, dx, down, sums, places):  # type: ignore[no-untyped-def]
+def _add_up(weights, ss, by, left, down, sums, places):  # type: ignore[no-untyped-def]
     """Add what four splats gather in a block to their rows of ``sums``.
 
     Summing a vector takes four steps, and a splat has nine sums. So first the quarters (rows of
@@ -122,9 +123,9 @@ def _add_up(weights, ss, by, dx, down, sums, places):  # type: ignore[no-untyped
     s0, s1, s2, s3 = transposed(ss)
     s = (s0 + s1) + (s2 + s3)
     x, xx = (s1 + s2) + (s2 + s3 * _THREE), (s1 + s2 * _FOUR) + s3 * (_THREE * _THREE)
-    # Moved from the block's corner to the splats' centers.
-    moved = x + s * dx
-    xx = xx + (x + moved) * dx
+    # Moved from the block's corner to the tile's middle.
+    moved = x + s * left
+    xx = xx + (x + moved) * left
     y = s * down
     first = quarters_summed((red, green, blue, s))
     second = quarters_summed((moved, y, xx, moved * down))
@@ -139,15 +140,18 @@ def _add_up(weights, ss, by, dx, down, sums, places):  # type: ignore[no-untyped
 
 @inlined
 def _add(sums, place, row):  # type: ignore[no-untyped-def]
-    at = place // (PREPARED // WIDTH)
-    store(sums, at, load(sums, at) + row)
+    # A row of sums is as long as a prepared splat.
+    store(sums, place, load(sums, place) + row)
 
 
 @inlined
 def _walk(block, prepared, places, state, sums):  # type: ignore[no-untyped-def]
     """Take the prepared splats at ``places`` through a block's state; add to ``sums``."""
     at = block * (_LAYERS * WIDTH)
-    left, top = np.float32(block % BLOCKS_X * BLOCK_X), np.float32(block // BLOCKS_X * BLOCK_Y)
+    left, top, half = middle(block)
+    kind = take(state, at)  # float32 or, in tests, float64
+    x, y = columns(kind) + left, rows(kind) + top
+    corner = np.float32(block % BLOCKS_X * BLOCK_X) - MIDDLE_X
     light, rest = load(state, at), load(state, at + WIDTH)
     red, green = load(state, at + 2 * WIDTH), load(state, at + 3 * WIDTH)
     blue = load(state, at + 4 * WIDTH)
@@ -160,26 +164,29 @@ def _walk(block, prepared, places, state, sums):  # type: ignore[no-untyped-def]
     for n in range(0, len(places), GROUP):
         p0, p1 = np.int64(take(places, n)), np.int64(take(places, n + 1))
         p2, p3 = np.int64(take(places, n + 2)), np.int64(take(places, n + 3))
-        w0, s0, light, rest, dx0, dy0 = _visit(prepared, p0, left, top, light, rest, by)
-        w1, s1, light, rest, dx1, dy1 = _visit(prepared, p1, left, top, light, rest, by)
-        w2, s2, light, rest, dx2, dy2 = _visit(prepared, p2, left, top, light, rest, by)
-        w3, s3, light, rest, dx3, dy3 = _visit(prepared, p3, left, top, light, rest, by)
-        dx, down = four(dx0, dx1, dx2, dx3), four(dy0, dy1, dy2, dy3) + rows(dy0)
-        _add_up((w0, w1, w2, w3), (s0, s1, s2, s3), spread, dx, down, sums, (p0, p1, p2, p3))
+        w0, s0, light, rest = _visit(prepared, p0, half, x, y, light, rest, by)
+        w1, s1, light, rest = _visit(prepared, p1, half, x, y, light, rest, by)
+        w2, s2, light, rest = _visit(prepared, p2, half, x, y, light, rest, by)
+        w3, s3, light, rest = _visit(prepared, p3, half, x, y, light, rest, by)
+        _add_up((w0, w1, w2, w3), (s0, s1, s2, s3), spread, corner, y, sums, (p0, p1, p2, p3))
     store(state, at, light)
     store(state, at + WIDTH, rest)
 
 
 @inlined
-def _pass_on(projected, i, sums, at, gradients, row):  # type: ignore[no-untyped-def]
-    """A splat's sums -> its nine gradients by screen parameters."""
-    x, y = take(sums, at + _X), take(sums, at + _Y)
+def _pass_on(projected, i, prepared, sums, n, gradients, row):  # type: ignore[no-untyped-def]
+    """The sums of the chunk's splat ``n`` -> its nine gradients by screen parameters."""
+    at, place = n * WIDTH, n * PREPARED
+    u, v = take(prepared, place + AT_U) - MIDDLE_X, take(prepared, place + AT_V) - MIDDLE_Y
+    s, by_x, by_y = take(sums, at + _S), take(sums, at + _X), take(sums, at + _Y)
+    # Moved from the tile's middle to the splat's center.
+    x, y = by_x - u * s, by_y - v * s
     gradients[row, U] = projected[i, CONIC_XX] * x + projected[i, CONIC_XY] * y
     gradients[row, V] = projected[i, CONIC_XY] * x + projected[i, CONIC_YY] * y
-    gradients[row, CONIC_XX] = -HALF * take(sums, at + _XX)
-    gradients[row, CONIC_XY] = -take(sums, at + _XY)
-    gradients[row, CONIC_YY] = -HALF * take(sums, at + _YY)
-    gradients[row, OPACITY] = take(sums, at + _S) / projected[i, OPACITY]
+    gradients[row, CONIC_XX] = -HALF * (take(sums, at + _XX) - u * (by_x + x))
+    gradients[row, CONIC_XY] = -(take(sums, at + _XY) - u * by_y - v * x)
+    gradients[row, CONIC_YY] = -HALF * (take(sums, at + _YY) - v * (by_y + y))
+    gradients[row, OPACITY] = s / projected[i, OPACITY]
     gradients[row, RED] = take(sums, at + _RED)
     gradients[row, GREEN] = take(sums, at + _GREEN)
     gradients[row, BLUE] = take(sums, at + _BLUE)
@@ -248,5 +255,7 @@ def raster_backward(
                 if counts[block] and highest(load(state, block * (_LAYERS * WIDTH))) >= OPAQUE:
                     _walk(block, prepared, lists[block, : counts[block]], state, sums)
             for pair in range(begin, end):
-                at = (pair - begin) * WIDTH
-                _pass_on(projected, pairs[pair], sums, at, pair_gradients, homes[pair])
+                _pass_on(
+                    projected, pairs[pair], prepared, sums, pair - begin, pair_gradients,
+                    homes[pair],
+                )  # fmt: skip

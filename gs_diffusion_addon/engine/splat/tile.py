@@ -4,13 +4,12 @@ A tile is worked on block by block, 4 x 4 pixels being one vector (:mod:`.vector
 and colors stay in registers while the splats that reach it go by. (Splat by splat, a block's state
 went through memory at every visit, which took twice as long.) So each chunk of a tile's splats is
 first sorted into lists, one for each block that a splat's ellipse reaches. What a splat's
-exponential needs is worked out once:
+exponential needs is worked out once for each half of the tile, a square of 16 x 16 pixels:
 
-    log2(alpha) = k + a dx^2 + b dx dy + c dy^2
+    log2(alpha) = p + q x + r y + a x^2 + b x y + c y^2
 
-around its center; in a block whose corner is (dx, dy) from the center this is a value and a slope
-there, single numbers, and a second-order part that is the same in all blocks. That leaves two
-multiply-adds a pixel before the exponential.
+around the square's middle, where p is the value and q, r are the slopes. x and y are the same for
+all splats of a block, so that a pixel takes five multiply-adds before the exponential.
 """
 
 from __future__ import annotations
@@ -42,13 +41,9 @@ from .vectors import (
     BLOCK_X,
     BLOCK_Y,
     WIDTH,
-    columns,
     fixed,
     greater,
-    load,
-    rows,
     smaller,
-    store,
     take,
 )
 
@@ -61,9 +56,15 @@ _corners_x = fixed([k % BLOCKS_X * BLOCK_X for k in range(WIDTH)])
 _corners_y = fixed([k // BLOCKS_X * BLOCK_Y for k in range(WIDTH)])
 _SURE = np.float32(0.01)  # log2 of alpha by which a block counts as reached, against rounding
 
-# A prepared splat: the second-order part at a block's pixels, then single numbers.
-PREPARED = 2 * WIDTH
-AT_U, AT_V, AT_2A, AT_B, AT_2C, AT_RED, AT_GREEN, AT_BLUE, _AT_LEAST = range(WIDTH, WIDTH + 9)
+# A prepared splat: value and slopes in the left half of the tile, in the right half, the
+# second-order part (a, b, c), color, center and what :func:`mark` compares with.
+PREPARED = 16
+HALF_TILE = TILE_X // 2
+MIDDLE_X, MIDDLE_Y = np.float32(TILE_X / 2), np.float32(TILE_Y / 2)  # of a tile
+_LEFT_X, _RIGHT_X = np.float32(TILE_X / 4), np.float32(TILE_X * 3 / 4)  # the halves' middles
+AT_P, AT_Q, AT_R = 0, 1, 2
+_RIGHT = 3  # how much further the right half's are
+AT_A, AT_B, AT_C, AT_RED, AT_GREEN, AT_BLUE, AT_U, AT_V, _AT_LEAST = range(6, 15)
 _NEVER = np.float32(-100)  # log2 of its alpha
 _NO_ONE = CHUNK * PREPARED  # the place of a splat that is seen nowhere
 
@@ -83,7 +84,7 @@ def room_for_chunk(like):  # type: ignore[no-untyped-def]
     """Arrays for a chunk: prepared splats, masks, lists and the lists' lengths."""
     prepared = aligned((CHUNK + 1) * PREPARED, like)
     prepared[_NO_ONE:] = ZERO
-    prepared[_NO_ONE : _NO_ONE + WIDTH] = _NEVER
+    prepared[_NO_ONE + AT_P] = prepared[_NO_ONE + _RIGHT + AT_P] = _NEVER
     return (
         prepared,
         np.zeros(CHUNK, np.int32),
@@ -118,17 +119,23 @@ def prepare(projected, pairs, first, last, x0, y0, prepared):  # type: ignore[no
         b = -LOG2_E * projected[i, CONIC_XY]
         c = -HALF * LOG2_E * projected[i, CONIC_YY]
         k = HALF * LOG2_E * projected[i, REACH] + LOG2_MIN  # log2(opacity), see project
-        x, y = columns(a), rows(a)
-        store(prepared, at, x * (x * a + y * b) + (y * (y * c) + k))
-        prepared[at + AT_U] = projected[i, U] - np.float32(x0)
-        prepared[at + AT_V] = projected[i, V] - np.float32(y0)
-        prepared[at + AT_2A] = TWO * a
-        prepared[at + AT_B] = b
-        prepared[at + AT_2C] = TWO * c
+        u, v = projected[i, U] - np.float32(x0), projected[i, V] - np.float32(y0)
+        _expand(prepared, at, a, b, c, k, _LEFT_X - u, MIDDLE_Y - v)
+        _expand(prepared, at + _RIGHT, a, b, c, k, _RIGHT_X - u, MIDDLE_Y - v)
+        prepared[at + AT_A], prepared[at + AT_B], prepared[at + AT_C] = a, b, c
+        prepared[at + AT_U], prepared[at + AT_V] = u, v
         prepared[at + AT_RED] = projected[i, RED]
         prepared[at + AT_GREEN] = projected[i, GREEN]
         prepared[at + AT_BLUE] = projected[i, BLUE]
         prepared[at + _AT_LEAST] = LOG2_MIN - k - _SURE
+
+
+@inlined
+def _expand(prepared, at, a, b, c, k, dx, dy):  # type: ignore[no-untyped-def]
+    """Write value and slopes at a point dx, dy from a splat's center."""
+    half_q, half_r = a * dx + HALF * b * dy, c * dy + HALF * b * dx
+    prepared[at + AT_P] = half_q * dx + (half_r * dy + k)
+    prepared[at + AT_Q], prepared[at + AT_R] = half_q + half_q, half_r + half_r
 
 
 @inlined
@@ -142,11 +149,8 @@ def mark(prepared, count, masks):  # type: ignore[no-untyped-def]
     for n in range(count):
         at = n * PREPARED
         u, v = take(prepared, at + AT_U), take(prepared, at + AT_V)
-        a2, b, c2 = (
-            take(prepared, at + AT_2A),
-            take(prepared, at + AT_B),
-            take(prepared, at + AT_2C),
-        )
+        b = take(prepared, at + AT_B)
+        a2, c2 = TWO * take(prepared, at + AT_A), TWO * take(prepared, at + AT_C)
         least, along, down = take(prepared, at + _AT_LEAST), -b / c2, -b / a2
         left = _corners_x(u) - u
         near_x = greater(left, smaller(left + _WIDE, ZERO))
@@ -182,11 +186,20 @@ def sort_into_lists(count, masks, lists, counts):  # type: ignore[no-untyped-def
 
 
 @inlined
-def exponent(prepared, at, dx, dy):  # type: ignore[no-untyped-def]
-    """log2(alpha) of a prepared splat at the pixels of the block whose corner is dx, dy from its
-    center.
+def middle(block):  # type: ignore[no-untyped-def]
+    """How far right of and below its half's middle a block's corner lies, and the offset of that
+    half's value and slopes in a prepared splat.
     """
-    b = take(prepared, at + AT_B)
-    along, down = take(prepared, at + AT_2A) * dx + b * dy, take(prepared, at + AT_2C) * dy + b * dx
-    corner = HALF * (along * dx + down * dy)
-    return columns(dx) * along + (rows(dx) * down + (load(prepared, at) + corner))
+    column = block % BLOCKS_X
+    right = column >= BLOCKS_X // 2
+    x = np.float32(column * BLOCK_X) - (_RIGHT_X if right else _LEFT_X)
+    return x, np.float32(block // BLOCKS_X * BLOCK_Y) - MIDDLE_Y, _RIGHT if right else 0
+
+
+@inlined
+def exponent(prepared, at, half, x, y):  # type: ignore[no-untyped-def]
+    """log2(alpha) of a prepared splat at the pixels x, y (vectors) of a block in that half."""
+    a, b, c = take(prepared, at + AT_A), take(prepared, at + AT_B), take(prepared, at + AT_C)
+    p, q = take(prepared, at + half + AT_P), take(prepared, at + half + AT_Q)
+    r = take(prepared, at + half + AT_R)
+    return y * (y * c + r) + (x * (x * a + (y * b + q)) + p)

@@ -294,15 +294,20 @@ def where_below(typing_context, value, test, bound):  # type: ignore[no-untyped-
     return value(value, test, bound), generate
 
 
-# Minimax polynomial of 2^f on 0..1, highest power first; relative error 4e-6.
-_POWER = (1.3697664e-2, 5.1690465e-2, 2.4163797e-1, 6.9296657e-1, 1.0000037)
+# Minimax polynomial of 2^f on -0.5..0.5, highest power first; relative error 3e-6.
+_POWER = (9.5700966e-3, 5.5917859e-2, 2.4024744e-1, 6.9312179e-1, 9.9999928e-1)
+# Added to a small number it leaves no bits for a fraction: the sum's last bits are the nearest
+# whole number, and its low nine, the only ones that matter below, are nothing else.
+_ROUNDING = 1.5 * 2.0**23
 
 
 @intrinsic
 def power_of_two(typing_context, exponent):  # type: ignore[no-untyped-def]
-    """2^x: exact for float64; for float32 within 4e-6 (relative), and x counts as -126 at least.
+    """2^x: exact for float64; for float32 within 3e-6 (relative) where x is -125 to 127, and
+    anything elsewhere.
 
-    2^x = 2^floor(x) * 2^(x - floor(x)): the exponent's bits and a polynomial, without a branch.
+    2^x = 2^n * 2^(x - n) with n the whole number nearest to x: the exponent's bits and a
+    polynomial, without a branch or a conversion.
     """
 
     def exact(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -312,19 +317,17 @@ def power_of_two(typing_context, exponent):  # type: ignore[no-untyped-def]
 
     def quick(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kind, bits = arguments[0].type, ir.VectorType(_INDEX, WIDTH)
-        lowest = constant([-126.0] * WIDTH, kind)
-        x = builder.select(
-            builder.fcmp_ordered(">", arguments[0], lowest, flags=FLAGS), arguments[0], lowest
-        )
-        whole = llvm_function(builder, "floor", x)
-        f = builder.fsub(x, whole, flags=FLAGS)
+        rounding = constant([_ROUNDING] * WIDTH, kind)
+        near = builder.fadd(arguments[0], rounding, flags=FLAGS)
+        whole = builder.fsub(near, rounding, flags=FLAGS)
+        f = builder.fsub(arguments[0], whole, flags=FLAGS)
         p = constant([_POWER[0]] * WIDTH, kind)
         for c in _POWER[1:]:
             p = builder.fadd(
                 builder.fmul(p, f, flags=FLAGS), constant([c] * WIDTH, kind), flags=FLAGS
             )
         shift = ir.Constant(bits, [ir.Constant(_INDEX, 23)] * WIDTH)
-        exponents = builder.shl(builder.fptosi(whole, bits), shift)
+        exponents = builder.shl(builder.bitcast(near, bits), shift)
         return builder.bitcast(builder.add(builder.bitcast(p, bits), exponents), kind)
 
     return exponent(exponent), quick if exponent.element == types.float32 else exact
