@@ -287,7 +287,7 @@ def trained(folder: Path, monkeypatch, opacity: float, loss: float = 0.0) -> Non
     first = dataclasses.replace(first, opacities=np.full(20, opacity, np.float32))
     monkeypatch.setattr(training, "_step", lambda *_: loss)
     monkeypatch.setattr(training, "held_out_psnr", lambda *_: None)
-    backend = SimpleNamespace(strategy=None, device="cpu", precision="x")
+    backend = SimpleNamespace(strategy=None, device="cpu", precision="x", kernels=True)
     recipe = training.Recipe(steps=1)
     training.train(found, lambda: first, recipe, backend)
 

@@ -11,6 +11,7 @@ from gs_diffusion_addon.engine.splat import loss
 from gs_diffusion_addon.engine.splat.backends import builtin, plain
 from gs_diffusion_addon.engine.splat.dataset import Picture
 from gs_diffusion_addon.engine.splat.loss import crop_of, l1_dssim, l1_dssim_torch, psnr
+from gs_diffusion_addon.engine.splat.rasterizer import View
 from gs_diffusion_addon.engine.splat.runtime import Workers
 
 
@@ -122,12 +123,22 @@ def test_target_composites_straight_alpha(width):
     rng = np.random.default_rng(0)
     rgba = rng.integers(0, 256, (17, width, 4)).astype(np.uint8)
     background = torch.tensor([0.2, 0.5, 0.7])
-    picture = Picture(rgba, None, None, (0, 17, 0, width), 0)
+    view = View(width, 17, 20.0, 20.0, width / 2, 8.5, np.eye(3), np.zeros(3))
+    picture = Picture(rgba, None, view, (0, 17, 0, width), 0)
     alpha = rgba[..., 3:] / 255
     expected = rgba[..., :3] / 255 * alpha + background.numpy() * (1 - alpha)
     for backend in (builtin(), plain()):
         got = backend.target(picture, background).permute(1, 2, 0).numpy()
         assert np.abs(got - expected).max() < 1e-6
+        # At half the size a pixel is the mean of four, and the odd last row and column are cut off.
+        got = backend.target(picture.halved(), background).permute(1, 2, 0).numpy()
+        halved = expected[:16, : width // 2 * 2].reshape(8, 2, -1, 2, 3).mean((1, 3))
+        assert np.abs(got - halved).max() < 1e-6
+        if width < 4:
+            continue
+        got = backend.target(picture.halved().halved(), background).permute(1, 2, 0).numpy()
+        quartered = expected[:16, : width // 4 * 4].reshape(4, 4, -1, 4, 3).mean((1, 3))
+        assert np.abs(got - quartered).max() < 1e-6
 
 
 def test_psnr():

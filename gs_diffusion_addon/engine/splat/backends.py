@@ -17,7 +17,7 @@ from . import gsplat_backend, rasterizer, reference
 from .dataset import Picture
 from .gsplat_strategy import Strategy
 from .loss import Crop, crop_of, l1_dssim, l1_dssim_torch
-from .loss_kernels import composite
+from .loss_kernels import composite, composite_blocks
 from .rasterizer import Rasterizer, View
 from .runtime import workers
 
@@ -29,27 +29,32 @@ Loss = Callable[[torch.Tensor, torch.Tensor, Crop | None], torch.Tensor]
 class Backend:
     """A way to train: where tensors live, how splats are drawn, how pictures are compared.
 
-    ``crops``: whether the loss can be limited to the part of the picture that the object covers.
-    ``strategy``: adds and removes splats instead of the recipe's own rounds.
+    ``kernels``: ours on the processor, which limit the loss to the part of the picture that the
+    object covers, and step the parameters. ``strategy``: adds and removes splats instead of the
+    recipe's own rounds.
     """
 
     name: str
     device: str
     rasterize: Rasterizer
     loss: Loss
-    crops: bool = False
+    kernels: bool = False
     strategy: Strategy | None = None
 
     def target(self, picture: Picture, background: torch.Tensor) -> torch.Tensor:
         """(3, H, W) float32: the picture over ``background`` (3,)."""
-        if self.crops:
-            height, width = picture.rgba.shape[:2]
-            out = np.empty((3, height, width), np.float32)
+        height, width, block = picture.view.height, picture.view.width, picture.block
+        if self.kernels:
+            out, behind = np.empty((3, height, width), np.float32), background.numpy()
             pool = workers()
-            pool.run(pool.even(height), composite, picture.rgba, background.numpy(), out)
+            if block == 1:
+                pool.run(pool.even(height), composite, picture.rgba, behind, out)
+            else:
+                pool.run(pool.even(height), composite_blocks, picture.rgba, block, behind, out)
             return torch.from_numpy(out)
         pixels = torch.from_numpy(picture.rgba).to(self.device).permute(2, 0, 1) / 255
-        return pixels[:3] * pixels[3] + background[:, None, None] * (1 - pixels[3])
+        full = pixels[:3] * pixels[3] + background[:, None, None] * (1 - pixels[3])
+        return full if block == 1 else torch.nn.functional.avg_pool2d(full[None], block)[0]
 
     def draw_on_black(self, *arrays_and_view: Any) -> tuple[Floats, Floats]:
         """Color (3, H, W) and alpha (H, W) on black, numpy in and out, without gradients.
@@ -64,12 +69,12 @@ class Backend:
 
     def crop(self, alpha: torch.Tensor, picture: Picture) -> Crop | None:
         """The part of the picture the loss needs, or None for all of it."""
-        return crop_of(alpha, picture.box) if self.crops else None
+        return crop_of(alpha, picture.box) if self.kernels else None
 
 
 def builtin() -> Backend:
     """The numba kernels on the processor."""
-    return Backend("builtin", "cpu", rasterizer.rasterize, l1_dssim, crops=True)
+    return Backend("builtin", "cpu", rasterizer.rasterize, l1_dssim, kernels=True)
 
 
 def plain() -> Backend:

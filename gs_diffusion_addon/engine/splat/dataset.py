@@ -7,6 +7,7 @@ house in kilometers. :class:`World` goes both ways.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ class Picture:
     ``box``: first and past-the-last row, first and past-the-last column of the pixels with alpha
     > 0; for an empty picture (H, 0, W, 0), which grows to anything in :func:`.loss.crop_of`.
     ``weight`` multiplies the picture's loss. ``depth`` (H, W) float32, if known: the surface's
-    camera z in local units, infinite where there is none.
+    camera z in local units, infinite where there is none. ``block``: a pixel of ``view`` and
+    ``box`` is the mean of a square of this many times this many pixels of ``rgba``.
     """
 
     rgba: Bytes
@@ -94,6 +96,16 @@ class Picture:
     frame: int
     weight: float = 1.0
     depth: npt.NDArray[np.float32] | None = None
+    block: int = 1
+
+    def halved(self) -> Picture:
+        """The same picture at half its size, without depth; shares the pixels."""
+        view, (top, bottom, left, right) = self.view.halved(), self.box
+        box = (
+            min(top // 2, view.height), min((bottom + 1) // 2, view.height),
+            min(left // 2, view.width), min((right + 1) // 2, view.width),
+        )  # fmt: skip
+        return dataclasses.replace(self, view=view, box=box, depth=None, block=2 * self.block)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ silhouettes.
 All functions return local splats (:class:`.dataset.World`). A surface point becomes a disc whose
 radius makes N discs cover the surface once: s = sqrt(area / N / pi), estimated around each point
 from its neighbors (for points scattered with density rho, pi d_k^2 rho = k on average, so s =
-d_k / sqrt(k)).
+d_k / sqrt(k)). Splats are returned in the order of :mod:`.curve`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 
 from ...core.exr import Guide
 from ...core.ply import SH_C0, Points, Splats
+from .curve import along_curve
 from .dataset import Picture, World
 
 Floats = npt.NDArray[np.float32]
@@ -81,7 +82,8 @@ def _splats(
     sh = np.zeros((len(positions), (degree + 1) ** 2, 3), np.float32)
     sh[:, 0] = (colors.astype(np.float32) / 255 - 0.5) / SH_C0
     logit = np.full(len(positions), np.log(opacity / (1 - opacity)), np.float32)
-    return Splats(positions, sh, logit, scales.astype(np.float32), quats)
+    splats = Splats(positions, sh, logit, scales.astype(np.float32), quats)
+    return splats.selected(along_curve(positions))
 
 
 def points_of_guides(

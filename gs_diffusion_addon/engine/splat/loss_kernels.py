@@ -217,6 +217,29 @@ def composite(first, last, rgba, background, target):  # type: ignore[no-untyped
                 out[c * plane + at] = color + (ONE - alpha) * background[c]
 
 
+@kernel
+def composite_blocks(first, last, rgba, block, background, target):  # type: ignore[no-untyped-def]
+    """:func:`composite` of a picture whose pixels are means of ``block`` x ``block`` of ``rgba``'s.
+
+    Sums are whole numbers, so their order does not matter.
+    """
+    scale = np.float32(1 / (255 * 255 * block * block))
+    for y in range(first, last):
+        for x in range(target.shape[2]):
+            red = green = blue = opaque = 0
+            for i in range(y * block, (y + 1) * block):
+                for j in range(x * block, (x + 1) * block):
+                    alpha = np.int64(rgba[i, j, 3])
+                    opaque += alpha
+                    red += rgba[i, j, 0] * alpha
+                    green += rgba[i, j, 1] * alpha
+                    blue += rgba[i, j, 2] * alpha
+            passing = ONE - np.float32(255 * opaque) * scale
+            target[0, y, x] = np.float32(red) * scale + background[0] * passing
+            target[1, y, x] = np.float32(green) * scale + background[1] * passing
+            target[2, y, x] = np.float32(blue) * scale + background[2] * passing
+
+
 def window() -> np.ndarray:
     """The (11,) float64 taps of the window."""
     return np.array([math.exp(-((k - RADIUS) ** 2) / 4.5) for k in range(11)]) / _TAPS.sum()

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 
 from ...core.ply import Splats
+from .adam import Adam
+from .curve import along_curve
 from .reference import rotations
-
-NAMES = ("means", "quats", "scales", "opacities", "sh0", "shn")
 
 # Kerbl et al. (2023), in units of the scene's extent (which is 1 in the local world), but for two
 # which are measured: scales take twice theirs, and the harmonics' rest six times, since a thousand
@@ -30,18 +30,20 @@ RATES = {
     "shn": 7.5e-4,
 }
 MEANS_DECAY = 0.01  # the positions' rate falls exponentially to this share
+# The others fall from here on (share of the steps) to this share: held-out views +0.4 dB.
+SETTLES, SETTLED = 0.5, 0.3
 
 _SPLIT_OFFSET, _SPLIT_SCALE = 0.5, 0.6  # of the longest standard deviation: shift, remaining length
 
 
 @dataclass(eq=False)
 class Model:
-    """``parameters``: the six tensors of :data:`NAMES` (harmonics in two parts, whose rates
-    differ).
+    """``parameters``: means, quats, scales, opacities, and the harmonics: as sh where our own Adam
+    steps them, in two parts whose rates differ, sh0 and shn, where torch's does.
     """
 
     parameters: dict[str, torch.Tensor]
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
 
     @property
     def count(self) -> int:
@@ -51,7 +53,7 @@ class Model:
     def arguments(self) -> tuple[torch.Tensor, ...]:
         """The five tensors a rasterizer takes."""
         p = self.parameters
-        sh = torch.cat([p["sh0"], p["shn"]], 1) if p["shn"].shape[1] else p["sh0"]
+        sh = p["sh"] if "sh" in p else torch.cat([p["sh0"], p["shn"]], 1)
         return p["means"], p["quats"], p["scales"], p["opacities"], sh
 
     def splats(self) -> Splats:
@@ -65,15 +67,17 @@ class Model:
         )  # fmt: skip
 
 
-def model_of(splats: Splats, device: str, multiplier: float) -> Model:
-    """A model that starts from ``splats``; learning rates are the paper's times ``multiplier``."""
+def model_of(splats: Splats, device: str, multiplier: float, kernels: bool = False) -> Model:
+    """A model that starts from ``splats``; learning rates are the paper's times ``multiplier``.
+
+    ``kernels``: on the processor, with :class:`.adam.Adam`.
+    """
     arrays = {
         "means": splats.means,
         "quats": splats.quats,
         "scales": splats.scales,
         "opacities": splats.opacities,
-        "sh0": splats.sh[:, :1],
-        "shn": splats.sh[:, 1:],
+        **({"sh": splats.sh} if kernels else {"sh0": splats.sh[:, :1], "shn": splats.sh[:, 1:]}),
     }
     tensors = {
         n: torch.tensor(a, dtype=torch.float32, device=device).contiguous().requires_grad_(True)
@@ -82,19 +86,41 @@ def model_of(splats: Splats, device: str, multiplier: float) -> Model:
     return Model(tensors, _adam(tensors, multiplier))
 
 
-def _adam(tensors: dict[str, torch.Tensor], multiplier: float) -> torch.optim.Adam:
+def _adam(tensors: dict[str, torch.Tensor], multiplier: float) -> torch.optim.Optimizer:
+    if "sh" in tensors:
+        return Adam(
+            [
+                {"params": [t], "lr": _rate(n) * multiplier, "name": n, "columns": _columns(n, t)}
+                for n, t in tensors.items()
+            ]
+        )
     # Without a rest of harmonics (degree 0) their empty tensor must not reach the fused kernel.
     groups = [
-        {"params": [t], "lr": RATES[n] * multiplier, "name": n}
+        {"params": [t], "lr": _rate(n) * multiplier, "name": n}
         for n, t in tensors.items()
         if t.numel()
     ]
     return torch.optim.Adam(groups, eps=1e-15, fused=True)
 
 
-def set_rate(model: Model, progress: float, multiplier: float) -> None:
-    """Decay the positions' learning rate; ``progress`` 0..1."""
-    model.optimizer.param_groups[0]["lr"] = RATES["means"] * multiplier * MEANS_DECAY**progress
+def _columns(name: str, tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    """A row's rates in units of its parameter's."""
+    row = np.ones(tensor.shape[1:], np.float32)
+    if name == "sh":
+        row[1:] = RATES["shn"] / RATES["sh0"]
+    return row.reshape(-1)
+
+
+def _rate(name: str) -> float:
+    return RATES["sh0" if name == "sh" else name]
+
+
+def set_rates(model: Model, progress: float, multiplier: float) -> None:
+    """Decay the learning rates; ``progress`` 0..1."""
+    settled = SETTLED ** max(0.0, (progress - SETTLES) / (1 - SETTLES))
+    for group in model.optimizer.param_groups:
+        share = MEANS_DECAY**progress if group["name"] == "means" else settled
+        group["lr"] = _rate(group["name"]) * multiplier * share
 
 
 def refine(
@@ -139,12 +165,14 @@ def _split(model: Model, chosen: torch.Tensor) -> dict[str, torch.Tensor]:
 
 
 def _rebuild(model: Model, keep: torch.Tensor, children: dict[str, torch.Tensor]) -> None:
-    """Keep the rows ``keep``, append ``children``; the optimizer's memory follows, empty for
-    children.
+    """Keep the rows ``keep``, add ``children``, and sort along :mod:`.curve`; the optimizer's
+    memory follows, empty for children.
     """
     groups = {g["name"]: g for g in model.optimizer.param_groups}
+    means = torch.cat([model.parameters["means"].detach()[keep], children["means"]])
+    order = torch.from_numpy(along_curve(means.cpu().numpy())).to(means.device)
     for name, old in model.parameters.items():
-        new = torch.cat([old.detach()[keep], children[name]]).contiguous().requires_grad_(True)
+        new = torch.cat([old.detach()[keep], children[name]])[order].requires_grad_(True)
         model.parameters[name] = new
         if name not in groups:
             continue
@@ -154,7 +182,7 @@ def _rebuild(model: Model, keep: torch.Tensor, children: dict[str, torch.Tensor]
             empty = torch.zeros_like(children[name])
             model.optimizer.state[new] = {
                 "step": state["step"],
-                **{k: torch.cat([state[k][keep], empty]) for k in ("exp_avg", "exp_avg_sq")},
+                **{k: torch.cat([state[k][keep], empty])[order] for k in ("exp_avg", "exp_avg_sq")},
             }
 
 
@@ -177,13 +205,16 @@ def model_of_arrays(
     arrays: dict[str, npt.NDArray[np.float32]], device: str, multiplier: float
 ) -> Model:
     """The inverse of :func:`arrays_of`."""
-    tensors = {n: torch.from_numpy(arrays[n].copy()).to(device).requires_grad_(True) for n in NAMES}
+    tensors = {
+        n: torch.from_numpy(arrays[n].copy()).to(device).requires_grad_(True)
+        for n in (*RATES, "sh")
+        if n in arrays
+    }
     model = Model(tensors, _adam(tensors, multiplier))
     for name, tensor in tensors.items():
         if f"{name}.step" in arrays:
             model.optimizer.state[tensor] = {
-                # torch keeps the fused optimizer's step count beside the parameter, as a float32
-                # tensor
+                # as torch's fused optimizer keeps it: the step count, too, is a float32 tensor
                 key: torch.from_numpy(np.array(arrays[f"{name}.{key}"])).to(device)
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }

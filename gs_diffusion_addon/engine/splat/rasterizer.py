@@ -8,6 +8,7 @@ reference in plain torch and gsplat on CUDA have the same signature (:mod:`.refe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -63,6 +64,13 @@ class View:
         return View(
             camera.width, camera.height, camera.fl_x, camera.fl_y, camera.cx, camera.cy,
             rotation, translation, near,
+        )  # fmt: skip
+
+    def halved(self) -> View:
+        """The same camera with pixels twice as large; an odd last row or column is cut off."""
+        return dataclasses.replace(
+            self, width=self.width // 2, height=self.height // 2, fl_x=self.fl_x / 2,
+            fl_y=self.fl_y / 2, cx=self.cx / 2, cy=self.cy / 2,
         )  # fmt: skip
 
     def packed(self, dtype: Any) -> Floats:

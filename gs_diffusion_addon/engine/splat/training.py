@@ -29,7 +29,7 @@ from .checkpoint import State, load, save
 from .dataset import Dataset, Picture
 from .depth import EVERY, depth_loss
 from .loss import psnr
-from .model import Model, finite, model_of, refine, set_rate
+from .model import Model, finite, model_of, refine, set_rates
 from .runtime import keep_freed_memory
 from .service import Service
 
@@ -54,6 +54,7 @@ class Recipe:
     split_share: float = 0.12
     faintest: float = 0.01
     exposure: bool = False  # let each training view be brighter or darker than the model
+    coarse: float = 0.5  # of the steps, the first ones, see pictures at half their size
     depth: float = 0.0  # weight of :mod:`.depth`, where pictures have depth
     judge_share: float = 0.1  # of the steps: how often held-out pictures are looked at
     judges: int = 4  # held-out pictures looked at during training
@@ -74,6 +75,7 @@ class Status:
 
 Report = Callable[[Status], None]
 _REPORT_SECONDS = 0.5
+_SMALLEST_HALVED = 128  # pixels
 
 
 def fingerprint(dataset: Dataset, recipe: Recipe, source: str = "") -> str:
@@ -192,7 +194,7 @@ def _begin(
         )
     return State(
         0,
-        model_of(splats, backend.device, recipe.rates),
+        model_of(splats, backend.device, recipe.rates, backend.kernels),
         np.random.Generator(np.random.PCG64((recipe.seed, 0))),
         [],
         np.zeros(splats.count),
@@ -208,7 +210,8 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
         if state.exposure is not None:
             exposure.center(state.exposure)
     number = state.queue.pop()
-    picture = dataset.train[number]
+    full = dataset.train[number]
+    picture = full.halved() if _is_coarse(state.step, recipe, full) else full
     background = torch.from_numpy(state.rng.random(3, np.float32)).to(backend.device)
     model = state.model
     rendering = backend.rasterize(*model.arguments(), picture.view, background)
@@ -218,14 +221,14 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
         exposure.visit(state.exposure, number, rendering, picture.rgba, background)
         image = exposure.exposed(rendering, state.exposure[number], background)
     loss = backend.loss(image, target, backend.crop(rendering.alpha, picture)) * picture.weight
-    if recipe.depth and picture.depth is not None and state.step % EVERY == 0:
+    if recipe.depth and full.depth is not None and state.step % EVERY == 0:
         weight = recipe.depth * picture.weight
-        loss = loss + weight * depth_loss(model.arguments(), picture, backend.rasterize)
+        loss = loss + weight * depth_loss(model.arguments(), full, backend.rasterize)
     model.optimizer.zero_grad(set_to_none=True)
     if backend.strategy:
         backend.strategy.before_backward(model, state.step, rendering.screen.meta)
     loss.backward()  # type: ignore[no-untyped-call]
-    set_rate(model, state.step / recipe.steps, recipe.rates)
+    set_rates(model, state.step / recipe.steps, recipe.rates)
     model.optimizer.step()
     if backend.strategy:
         backend.strategy.after_step(model, state.step, rendering.screen.meta)
@@ -236,6 +239,14 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
         state.pull_sum += np.asarray(rendering.screen.gradients, np.float64) * half
         state.pull_count += rendering.screen.drawn
     return float(loss.detach())
+
+
+def _is_coarse(step: int, recipe: Recipe, picture: Picture) -> bool:
+    """Whether this step looks at half the size: not where a view's own exposure is worked out of
+    whole pictures, nor where little would be left.
+    """
+    small = min(picture.view.width, picture.view.height) < _SMALLEST_HALVED
+    return step < recipe.coarse * recipe.steps and not (small or recipe.exposure)
 
 
 def _crosses(step: int, steps: int, share: float) -> bool:
