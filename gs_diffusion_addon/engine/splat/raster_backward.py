@@ -253,7 +253,8 @@ def raster_backward(
             sums[:] = ZERO
             for block in range(BLOCKS):
                 if counts[block] and highest(load(state, block * (_LAYERS * WIDTH))) >= OPAQUE:
-                    _walk(block, prepared, lists[block, : counts[block]], state, sums)
+                    filled = -(-counts[block] // GROUP) * GROUP
+                    _walk(block, prepared, lists[block, :filled], state, sums)
             for pair in range(begin, end):
                 _pass_on(
                     projected, pairs[pair], prepared, sums, pair - begin, pair_gradients,

@@ -173,7 +173,7 @@ def sort_into_lists(count, masks, lists, counts):  # type: ignore[no-untyped-def
     """The splats of each block, front to back, from the ``masks`` of ``count`` splats.
 
     Writes ``lists`` (BLOCKS, CHUNK + WIDTH), their offsets among the prepared, filled up to a
-    multiple of GROUP with a splat seen nowhere, and ``counts`` (BLOCKS,), these multiples.
+    multiple of GROUP with a splat seen nowhere, and ``counts`` (BLOCKS,), how many are seen.
     """
     masks[count : -(-count // WIDTH) * WIDTH] = 0
     for block in range(BLOCKS):
@@ -182,7 +182,7 @@ def sort_into_lists(count, masks, lists, counts):  # type: ignore[no-untyped-def
             found = append_marked(row, found, masks, first, block, PREPARED)
         for n in range(found, found + GROUP - 1):
             row[n] = _NO_ONE
-        counts[block] = -(-found // GROUP) * GROUP
+        counts[block] = found
 
 
 @inlined
