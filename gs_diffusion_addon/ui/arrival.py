@@ -25,17 +25,23 @@ def importing(job: Job, iteration: int = 0) -> Iterator[None]:
 
     It waits until nothing is edited: what is edited may be the model, which is hidden at the end,
     and Edit Mode has an undo of its own. Nothing comes into a scene that the run does not belong
-    to.
+    to, and nothing that was declined meanwhile.
     """
     job.stage, job.detail, job.share, job.eta = "Putting the splat into the scene", "", 0.0, None
     try:
         placing = result_of(job, iteration)
         if placing is not None:
-            yield from _read(placing)
-            while _is_expected(job) and _is_edited():
+            yield from _read(placing, job)
+            while _is_expected(job) and _is_edited() and not job.declined:
                 job.detail = "waits for Object Mode"
                 yield
             job.detail = ""
+            if job.declined:
+                job.message = (
+                    f"The splat was not imported. It stays in {placing.run.splat}: Runs > Import "
+                    "brings it."
+                )
+                return
             if not _is_expected(job):
                 job.message = (
                     f"Done, but {job.origin} is not open now: Runs > Import brings the splat."
@@ -82,8 +88,8 @@ def _paced(steps: Iterator[None]) -> Iterator[None]:
             end = time.perf_counter() + STEP
 
 
-def _read(placing: Placing) -> Iterator[None]:
-    """Let a thread read the splat's file; raises what it raised."""
+def _read(placing: Placing, job: Job) -> Iterator[None]:
+    """Let a thread read the splat's file, while it is wanted; raises what it raised."""
     errors: list[Exception] = []
 
     def read() -> None:
@@ -94,7 +100,7 @@ def _read(placing: Placing) -> Iterator[None]:
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
-    while thread.is_alive():
+    while thread.is_alive() and not job.declined:
         yield
     if errors:
         raise errors[0]

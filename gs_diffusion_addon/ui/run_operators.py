@@ -224,7 +224,7 @@ def _tried(job: Job, session_uid: int, picture: Path) -> None:
 
 
 class GS_DIFFUSION_OT_cancel(bpy.types.Operator):
-    """Stop the run; what is finished stays, and Resume goes on from there"""
+    """Stop the run, which Resume goes on with, or the wait of its splat for Object Mode"""
 
     bl_idname = Operators.CANCEL
     bl_label = "Cancel Run"
@@ -235,9 +235,8 @@ class GS_DIFFUSION_OT_cancel(bpy.types.Operator):
         return running.is_running()
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Ask the child to end; the timer sees it go."""
-        if running.current is not None:
-            running.current.cancel()
+        """Ask for it; the timer sees it happen."""
+        running.cancel()
         return {"FINISHED"}
 
 

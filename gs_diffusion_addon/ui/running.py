@@ -160,6 +160,17 @@ def follow(job: Job, done: Done) -> None:
     _redraw()
 
 
+def cancel() -> None:
+    """Stop the running job; where that has ended, and its splat or another waits to come into the
+    scene, let it wait no longer.
+    """
+    if current is not None and current.code is None:
+        current.cancel()
+        return
+    for job in [j for j, *_ in _steps] + [j for j, _ in _followed if j.code is not None]:
+        job.declined = True
+
+
 def stop_for_good() -> None:
     """End running jobs (but those that outlive Blender) and the timer; for unregistering."""
     global current

@@ -58,6 +58,26 @@ def test_it_waits_until_nothing_is_edited(job):
     assert arrived() == ["splat_iter1"] and model.hide_render and job.message.startswith("Done: ")
 
 
+@pytest.mark.parametrize("when", ["waiting", "reading", "the next tick"])
+def test_cancel_ends_the_wait_at_once_and_says_how_to_import_later(job, when):
+    running.become_current(job)
+    model = bpy.data.objects["Model"]
+    bpy.context.view_layer.objects.active = model
+    bpy.ops.object.mode_set(mode="EDIT")
+    if when == "waiting":
+        tick(lambda: job.detail == "waits for Object Mode")
+    elif when == "reading":
+        tick(lambda: bool(running._steps))
+    assert bpy.ops.gs_diffusion.cancel() == {"FINISHED"}
+    for _ in range(3):
+        running._tick()
+    assert not running.is_running() and not arrived() and bpy.context.mode == "EDIT_MESH"
+    assert f"It stays in {Run(job.folder).splat}: Runs > Import" in job.message
+    bpy.ops.object.mode_set(mode="OBJECT")
+    bpy.ops.gs_diffusion.import_result(folder=str(job.folder))
+    assert arrived() == ["splat_iter1"] and model.hide_render
+
+
 def test_it_does_not_wait_for_edits_in_another_file(job):
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.ops.object.mode_set(mode="EDIT")
