@@ -16,7 +16,7 @@ from . import arrival, running
 from .job import Job
 from .online import require_allowed
 from .places import runs_folder, scene_of, worker_python
-from .properties import options
+from .properties import as_settings, options
 from .runs import row, selected
 
 
@@ -113,9 +113,10 @@ class GS_DIFFUSION_OT_run_stage(_Starts, bpy.types.Operator):
         if run is None or self.stage == "turntable":
             return running.start_new(scene, until=self.stage, iterations=1)
         settings = getattr(scene, SCENE_SETTINGS)
-        require_allowed(settings)
+        own = run_settings(read_manifest(run)).iterations
+        require_allowed(as_settings(settings), own)
         words = options(settings, worker_python(settings))
-        # How many iterations the run has is its own; the panel's number is that of the next run.
+        # How many iterations the run has is its own: the panel's number is that of the next run.
         words = [word for word in words if not word.startswith(f"{flag('iterations')}=")]
         return running.start_in(scene, run, ["--redo", *words], self.stage)
 
@@ -195,7 +196,7 @@ class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
         folder = runs_folder(context.scene) / "try"
         picture = folder / f"view_{settings.try_view}.png"
         try:
-            require_allowed(settings)
+            require_allowed(as_settings(settings), 1)
             folder.mkdir(parents=True, exist_ok=True)
             words = ["try", f"--out={picture}", "--events", f"--view={settings.try_view}"]
             words += running.source_of(settings, folder)

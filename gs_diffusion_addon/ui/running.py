@@ -26,7 +26,7 @@ from .arrival import importing, unforeseen
 from .job import Job
 from .online import require_allowed, require_run_allowed
 from .places import runs_folder, worker_python
-from .properties import options
+from .properties import as_settings, options
 from .runs import choose, next_run, unfinished
 
 TICK = 0.2  # s
@@ -74,7 +74,7 @@ def start_job(scene: bpy.types.Scene, resume: bool = False, **how: Any) -> Job:
 def start_new(scene: bpy.types.Scene, until: str = "import", iterations: int = 0) -> Job:
     """A job in a folder of its own on a copy of the open scene; raises GsdError."""
     settings: Any = getattr(scene, SCENE_SETTINGS)
-    require_allowed(settings)
+    require_allowed(as_settings(settings), iterations or settings.iterations)
     folder = runs_folder(scene)
     run = next_run(folder)
     try:

@@ -130,6 +130,37 @@ def test_nothing_is_fetched_without_leave_whatever_the_scene_says(
     assert not started
 
 
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"later": "checkpoint=owner/name"}, "owner/name"),
+        ({"schedule": "checkpoint=.->.->owner/third"}, "owner/third"),
+        ({"later": "vae=owner/vae"}, "owner/vae"),
+        ({"later": "control=depth@owner/net"}, "owner/net"),
+    ],
+)
+def test_what_a_later_iteration_would_fetch_is_asked_for_before_the_first(
+    run, monkeypatch, changes, wanted
+):
+    started = []
+    monkeypatch.setattr(online, "allowed", lambda: False)
+    monkeypatch.setattr(running, "command_of", lambda _settings: started.append(1) or ["none"])
+    monkeypatch.setattr(running, "follow", lambda job, done: None)
+    settings = group()
+    settings.stylizer, settings.checkpoint, settings.iterations = "diffusers_local", ".", 3
+    for name, value in changes.items():
+        setattr(settings, name, value)
+    with pytest.raises(RuntimeError, match=f"'{wanted}' is no folder"):
+        bpy.ops.gs_diffusion.run_iterations()
+    own = Settings(blend="x", iterations=3)  # the chosen run's, which a stage button goes on with
+    write_json(run.manifest, new_manifest(own, "0"))
+    settings.iterations = 1
+    with pytest.raises(RuntimeError, match=f"'{wanted}' is no folder"):
+        bpy.ops.gs_diffusion.run_stage(stage="train")
+    assert not started and not (run.root.parent / "run-002").exists()
+    online.require_allowed(properties.as_settings(settings), 1)  # the first alone fetches nothing
+
+
 def test_a_damaged_setting_does_not_break_the_strip(run):
     group().reject_keys = "four"
     assert keys.rejected(group()) == frozenset()

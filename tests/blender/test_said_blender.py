@@ -142,8 +142,7 @@ def _(tmp_path, monkeypatch):
 def offline(monkeypatch, **settings: str) -> None:
     """What a panel's run asks for without leave to go online."""
     monkeypatch.setattr(online, "allowed", lambda: False)
-    usual = {"stylizer": "a1111", "server": "", "checkpoint": ""}
-    online.require_allowed(SimpleNamespace(**(usual | settings)))
+    online.require_allowed(Settings(**({"stylizer": "a1111"} | settings)), 1)
 
 
 @says("The server gpu.example:7860 is another machine")
@@ -177,10 +176,11 @@ def _(tmp_path, monkeypatch):
 @says("cannot be made: ")
 def _(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(running, "require_allowed", lambda settings: None)
+    monkeypatch.setattr(running, "require_allowed", lambda settings, iterations: None)
+    monkeypatch.setattr(running, "as_settings", lambda group: Settings())
     monkeypatch.setattr(running, "runs_folder", lambda scene: tmp_path / "file")
     monkeypatch.setattr(running, "next_run", lambda folder: folder / "run")
-    scene = SimpleNamespace(**{running.SCENE_SETTINGS: None})
+    scene = SimpleNamespace(**{running.SCENE_SETTINGS: Settings()})
     running.start_new(scene)
 
 
