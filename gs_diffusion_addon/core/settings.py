@@ -42,8 +42,8 @@ class Settings(StylizeKnobs, PropagateSettings, TrainerSettings, LoopSettings):
     )
     objects: str = _knob(
         "",
-        "names of the objects or collections to turn around, separated by commas; empty means "
-        "everything that renders",
+        "names of the objects or collections to turn around, separated by commas; one with a comma "
+        "in it stands in double quotes; empty means everything that renders",
         "model",
         "turntable",
     )

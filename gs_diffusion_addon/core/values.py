@@ -1,7 +1,9 @@
-"""What a setting is made of: its description, and the small languages of rings, sizes, splits."""
+"""What a setting is made of, and the small languages of lists, rings, sizes and splits."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +37,34 @@ class Ring:
 
     elevation: float
     count: int
+
+
+_NAME = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))(?:,|$)')
+"""A name in quotes that end where the name does, or all up to the next comma."""
+
+
+def split_names(text: str) -> list[str]:
+    """``'Head, "Bolt, left"'`` -> the names in a list separated by commas.
+
+    As in a CSV file a name may stand in double quotes, and must where a comma is in it; a quote
+    within them is written twice. Quotes elsewhere are letters of the name.
+    """
+    found = []
+    for quoted, plain in _NAME.findall(text):
+        name = quoted.replace('""', '"') or plain.strip()
+        found += [name] if name else []
+    return found
+
+
+def join_names(names: Iterable[str], quote: bool = False) -> str:
+    """The list that :func:`split_names` takes apart; ``quote``: in quotes that need none, too."""
+    return ", ".join(_quoted(name, quote) for name in names)
+
+
+def _quoted(name: str, quote: bool) -> str:
+    if quote or "," in name or name.startswith('"') or name != name.strip():
+        return '"' + name.replace('"', '""') + '"'
+    return name
 
 
 def parse_rings(text: str) -> tuple[Ring, ...]:

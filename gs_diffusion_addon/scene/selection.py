@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import bpy
 
 from ..core.errors import InputError
+from ..core.values import join_names, split_names
 from ..declarations import Properties
 
 LIGHTS = {"LIGHT", "LIGHT_PROBE"}
@@ -64,7 +65,7 @@ def stands_for_geometry(item: bpy.types.Object) -> bool:
 def chosen_objects(
     names: str, scene: bpy.types.Scene, layer: bpy.types.ViewLayer
 ) -> list[bpy.types.Object]:
-    """The model: what ``names`` (objects or collections, separated by commas) mean, or everything.
+    """The model: what ``names`` (of objects or collections, see :func:`split_names`) mean, or all.
 
     An object without geometry of its own (an empty, an armature) stands for its children, as does
     one that instances them. Lamps are left out. Splats, results of earlier runs mostly, count only
@@ -92,11 +93,16 @@ def rendered_lights(layer: bpy.types.ViewLayer) -> list[bpy.types.Object]:
     return [o for o in rendered_objects(layer) if o.type in LIGHTS]
 
 
+def list_of(names: Sequence[str], scene: bpy.types.Scene) -> str:
+    """The text that means just the objects of these names to :func:`chosen_objects`."""
+    text = join_names(names)
+    another = len(names) > 1 and text in scene.objects
+    return join_names(names, quote=True) if another else text
+
+
 def _split(names: str, scene: bpy.types.Scene) -> list[str]:
     """Names at the commas, unless the whole is one name with commas in it."""
-    if names in scene.objects:
-        return [names]
-    return [part.strip() for part in names.split(",") if part.strip()]
+    return [names] if names in scene.objects else split_names(names)
 
 
 def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
@@ -106,7 +112,7 @@ def _named(name: str, scene: bpy.types.Scene) -> list[bpy.types.Object]:
     else:
         collection = next((c for c in scene.collection.children_recursive if c.name == name), None)
         if collection is None:
-            known = ", ".join(o.name for o in scene.objects if is_geometry(o)) or "none"
+            known = join_names(o.name for o in scene.objects if is_geometry(o)) or "none"
             raise InputError(
                 f"There is no object or collection called {name!r} in the scene; its objects are: "
                 f"{_short(known)}."

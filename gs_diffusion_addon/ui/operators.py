@@ -13,7 +13,7 @@ from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Attributes, Operators, Properties
 from ..scene.color_view import no_plain_view, restore_view
 from ..scene.hiding import hide_source, show_source
-from ..scene.selection import is_geometry, stands_for_geometry
+from ..scene.selection import is_geometry, list_of, stands_for_geometry
 from ..scene.splat_display import (
     adapt_scene,
     fit_pixel,
@@ -291,7 +291,7 @@ class GS_DIFFUSION_OT_use_selection(bpy.types.Operator):
                 "one hangs on.",
             )
             return {"CANCELLED"}
-        getattr(context.scene, SCENE_SETTINGS).objects = ", ".join(names)
+        getattr(context.scene, SCENE_SETTINGS).objects = list_of(names, context.scene)
         return {"FINISHED"}
 
 
