@@ -47,6 +47,14 @@ class Settings(StylizeKnobs, PropagateSettings, TrainerSettings, LoopSettings):
         "model",
         "turntable",
     )
+    view_layer: str = _knob(
+        "",
+        "view layer of the scene to take the model from; empty means the one that is worked in, or "
+        "was when the file was saved",
+        "turntable",
+        "turntable",
+        advanced=True,
+    )
     frame: int = _knob(
         -1,
         "animation frame to take the model at; -1 means the scene's current frame",

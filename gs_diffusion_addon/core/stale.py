@@ -41,6 +41,8 @@ def counting(stage: str, iteration: int, values: Mapping[str, Any]) -> dict[str,
     """``values`` that a stage is given in an iteration, as far as its result depends on them."""
     out = dict(values)
     unused = list(FROM_SECOND) if iteration <= 1 else []
+    if stage == "turntable" and not values.get("view_layer"):
+        unused.append("view_layer")  # the scene's own, which older versions took
     if stage == "stylize":
         # Which propagator there will be is the propagate stage's; with "none" all frames are keys.
         out["propagator"] = values.get("propagator") == "none"

@@ -54,7 +54,8 @@ def _source_path(settings: Settings) -> Path:
 
 def _open_blend(path: Path) -> None:
     try:
-        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False, use_scripts=False)
+        # With its windows, which alone know the view layer that the user worked in.
+        bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=True, use_scripts=False)
     except RuntimeError as error:
         raise InputError(f"Blender cannot open {path}: {reason(error)}") from None
 

@@ -20,7 +20,7 @@ from ..declarations import Attributes
 from . import selection
 from .hiding import hide_earlier, hide_source, still_shown
 from .model_file import open_source
-from .snapshot import active_layer, forget_layer, layer_noted, temporarily
+from .snapshot import chosen_layer, forget_layer, layer_noted, temporarily
 from .splat_display import (
     PIXEL,
     adapt_scene,
@@ -122,7 +122,8 @@ def _model(settings: Settings, names: Sequence[str] | None) -> list[bpy.types.Ob
     if names is not None:
         return [o for o in scene.objects if o.name_full in names and selection.is_geometry(o)]
     try:
-        chosen = selection.chosen_objects(settings.objects, scene, active_layer(scene))
+        layer = chosen_layer(scene, settings.view_layer)
+        chosen = selection.chosen_objects(settings.objects, scene, layer)
     except InputError:
         return []
     return [o for o in chosen if selection.is_geometry(o)]

@@ -13,6 +13,7 @@ from typing import Any
 
 import bpy
 
+from ..core.errors import InputError
 from ..declarations import Properties
 
 
@@ -33,17 +34,20 @@ def temporarily(owner: bpy.types.bpy_struct, **values: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch_scene(
-    source: bpy.types.Scene, objects: Iterable[bpy.types.Object], frame: int
+    source: bpy.types.Scene,
+    objects: Iterable[bpy.types.Object],
+    frame: int,
+    like: bpy.types.ViewLayer | None = None,
 ) -> Iterator[bpy.types.Scene]:
-    """A copy of ``source`` that holds just ``objects``, in one fresh view layer, at animation
-    ``frame``.
+    """A copy of ``source`` that holds just ``objects``, in one fresh view layer with the material
+    override of ``like`` (None: the :func:`active_layer`), at animation ``frame``.
 
     Whatever else is created in Blender's data while it exists (cameras, worlds, pictures) is
     deleted with it.
     """
     before = _everything()
     current, sub = source.frame_current, source.frame_subframe
-    layer = active_layer(source)
+    layer = like or active_layer(source)
     copy = None
     try:
         copy = source.copy()
@@ -65,10 +69,22 @@ def scratch_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
     return scene.view_layers[0]
 
 
+def chosen_layer(scene: bpy.types.Scene, name: str) -> bpy.types.ViewLayer:
+    """The view layer called ``name``; "" means the :func:`active_layer`. Raises InputError."""
+    found = scene.view_layers.get(name)
+    if name and found is None:
+        raise InputError(
+            f"There is no view layer called {name!r} in the scene; its view layers are: "
+            f"{', '.join(layer.name for layer in scene.view_layers)}."
+        )
+    return found or active_layer(scene)
+
+
 def active_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
     """The view layer the user works in; the first one where the scene is not in a window.
 
-    In a copy that was saved for the background it is the one that :func:`layer_noted` noted.
+    In the background it is the one that the file was saved with, or that :func:`layer_noted` noted
+    in it.
     """
     noted = scene.view_layers.get(str(scene.get(Properties.LAYER, "")))
     if bpy.app.background and noted is not None:
@@ -81,8 +97,8 @@ def active_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
 
 @contextlib.contextmanager
 def layer_noted(scene: bpy.types.Scene) -> Iterator[None]:
-    """What is saved in the block knows the user's view layer, which a file loaded without its
-    windows has forgotten.
+    """What is saved in the block knows the user's view layer, whichever of several windows is the
+    first when the file is loaded.
     """
     before = scene.get(Properties.LAYER)
     scene[Properties.LAYER] = active_layer(scene).name

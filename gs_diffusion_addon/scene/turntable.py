@@ -32,7 +32,7 @@ from .model_file import missing_files
 from .reports import reason
 from .rig import Rig, build_rig, coarseness
 from .selection import chosen_objects, rendered_lights
-from .snapshot import active_layer, scratch_layer, scratch_scene
+from .snapshot import chosen_layer, scratch_layer, scratch_scene
 from .surface import sample_surface
 
 SURFACE_POINTS = 200_000
@@ -74,13 +74,14 @@ def _set_up(
     """A scratch scene with the model, its light and the turntable's camera in it."""
     source = bpy.context.scene
     with source_shown(source):
-        layer = active_layer(source)
+        layer = chosen_layer(source, settings.view_layer)
         model = chosen_objects(settings.objects, source, layer)
         lights = rendered_lights(layer)
         studio = use_studio(settings, source, bool(lights))
         _warn(settings, source, studio or bool(lights), emit)
         frame = source.frame_current if settings.frame < 0 else settings.frame
-        with scratch_scene(source, model if studio else [*model, *lights], frame) as scene:
+        shown = model if studio else [*model, *lights]
+        with scratch_scene(source, shown, frame, layer) as scene:
             configure_scene(scene, settings)
             emit("phase", message="Measuring the model")
             evaluated = evaluate(scene)

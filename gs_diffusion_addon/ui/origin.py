@@ -19,7 +19,7 @@ from ..core.errors import GsdError, InputError
 from ..core.run import SCENE_NAMES, read_json, write_json
 from ..declarations import SCENE_SETTINGS
 from ..scene.selection import chosen_objects
-from ..scene.snapshot import active_layer
+from ..scene.snapshot import chosen_layer
 
 
 @dataclass
@@ -85,7 +85,8 @@ def _model(scene: bpy.types.Scene) -> tuple[str, ...]:
     if settings.main_folder:
         return ()
     try:
-        chosen = chosen_objects(settings.objects, scene, active_layer(scene))
+        layer = chosen_layer(scene, settings.view_layer)
+        chosen = chosen_objects(settings.objects, scene, layer)
     except InputError:
         return ()  # the run's turntable says so
     return tuple(o.name_full for o in chosen)

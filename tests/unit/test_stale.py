@@ -40,6 +40,12 @@ def test_a_setting_that_a_later_version_brought_makes_nothing_stale(tmp_path):
     assert stale.changed_values("stylize", 1, Settings(prompt="x"), done["values"]) == ["strength"]
 
 
+def test_the_files_own_view_layer_leaves_fingerprints_as_they_were():
+    """Also for turntables that are borrowed, whose runs may be of an earlier version."""
+    assert "view_layer" not in stale.settings_of("turntable", 0, Settings())
+    assert stale.settings_of("turntable", 0, Settings(view_layer="A"))["view_layer"] == "A"
+
+
 def record(stage, settings, **more):
     """What run.json holds of a stage that an earlier version did, with every value it was given."""
     values = stage_values(settings, stage)
