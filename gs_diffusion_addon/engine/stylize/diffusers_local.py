@@ -35,6 +35,9 @@ REQUIREMENTS = PACKAGE / "requirements" / "diffusers.txt"
 NEEDS = ("diffusers", "transformers", "accelerate", "safetensors")
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 PICKLES = (".ckpt", ".pt", ".pth", ".bin")
+MODEL_FILES = (*PICKLES, ".safetensors", ".sft", ".gguf", ".onnx")
+PLACES = re.compile(r"~|\.{1,2}[/\\]|[/\\]|[A-Za-z]:")
+"""What a path may begin with, and no hub id does."""
 BLACK_LEVEL = 8  # of 255: what comes out of NaNs, and of a safety checker
 
 
@@ -96,7 +99,7 @@ def source(name: str, flag: str) -> str:
     )
     if not name.strip():
         raise InputError(f"The stylizer diffusers_local needs a model: {wanted}.")
-    path = Path(name).expanduser()
+    path = Path(name.strip()).expanduser()
     if path.is_dir():
         if not any((path / f).is_file() for f in ("model_index.json", "config.json")):
             raise InputError(f"{path} holds no model_index.json or config.json; {wanted}.")
@@ -105,6 +108,10 @@ def source(name: str, flag: str) -> str:
         raise InputError(
             f"{name!r} is a pickle, which could run any program, so it is not opened; {wanted}."
         )
+    if not path.exists() and (
+        PLACES.match(name.strip()) or path.suffix.lower() in MODEL_FILES or len(path.parts) > 2
+    ):
+        raise InputError(f"The model {os.path.abspath(path)} does not exist; {wanted}.")
     if path.is_file() or not HUB_ID.fullmatch(name.strip()):
         raise InputError(f"{name!r} cannot be used; {wanted}.")
     return name.strip()
