@@ -84,7 +84,7 @@ class Supervisor:
                 manifest = self._open(changes)
                 settings = run_settings(manifest)
                 loop.require_start(self.root, settings, start)
-                self._work(manifest, settings, loop.todo(settings, until, start))
+                self._work(manifest, settings, loop.todo(settings, until, start), until)
         except InputError:
             # Without the lock the folder is another process's, which may have begun just now.
             if fresh and ours:
@@ -103,7 +103,7 @@ class Supervisor:
             if (name, iteration) not in stages.plan(max(settings.iterations, iteration)):
                 raise InputError(f"Stage {name} has no iteration {iteration}.")
             self._require_earlier(manifest, name, iteration)
-            self._work(manifest, settings, [(name, iteration)])
+            self._work(manifest, settings, [(name, iteration)], name)
 
     # --- the parts of a run
     # -------------------------------------------------------------------------
@@ -155,9 +155,14 @@ class Supervisor:
                 )
 
     def _work(
-        self, manifest: dict[str, Any], settings: Settings, todo: Sequence[tuple[str, int]]
+        self,
+        manifest: dict[str, Any],
+        settings: Settings,
+        todo: Sequence[tuple[str, int]],
+        until: str,
     ) -> None:
-        self._say(make_event("run_started", stages=[stages.record_name(*s) for s in todo]))
+        order = [stages.record_name(*s) for s in todo]
+        self._say(make_event("run_started", stages=order, until=until))
         if loose := hold_descendants():
             self._say(make_event("warning", message=loose))
         try:

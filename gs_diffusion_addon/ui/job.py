@@ -159,9 +159,15 @@ class Job:
         elif not self.cancelled:
             self._show(item)
 
-    def _asked(self, stages: object) -> None:
-        """A run that somebody else started says itself how far it goes; the last is 1/import."""
-        if not self.command and isinstance(stages, list) and stages:
+    def _asked(self, stages: object, until: object) -> None:
+        """A run that somebody else started says itself how far it goes: ``until`` a stage. An
+        earlier version named its ``stages`` alone; the last is 1/import.
+        """
+        if self.command:
+            return
+        if isinstance(until, str) and until:
+            self.until = until
+        elif isinstance(stages, list) and stages:
             last = str(stages[-1]).rpartition("/")[2]
             if last != "report":  # where a main folder's run ends, which has a result, too
                 self.until = last
@@ -178,7 +184,7 @@ class Job:
     def _show(self, event: Event) -> None:
         kind = event["event"]
         if kind == "run_started":
-            self._asked(event.get("stages"))
+            self._asked(event.get("stages"), event.get("until"))
         elif kind == "stage_started":
             self.stage = str(event.get("label", event.get("stage", "")))
             self.iteration = int(event.get("iteration") or 0)

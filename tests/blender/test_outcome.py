@@ -33,12 +33,25 @@ def test_a_stage_of_a_finished_run_does_not_bring_its_old_splat(tmp_path, monkey
 
 
 @pytest.mark.parametrize(
-    ("last", "comes"), [("2/import", True), ("2/report", True), ("1/train", False)]
+    ("last", "until", "comes"),
+    [
+        ("2/import", "import", True),
+        ("2/report", "import", True),
+        ("2/report", "report", False),
+        ("2/train", "train", False),
+        ("2/import", None, True),
+        ("2/report", None, True),
+        ("1/train", None, False),
+    ],
 )
-def test_a_run_that_another_started_says_how_far_it_goes(tmp_path, last, comes):
-    """A main folder's run has no import; its last stage is the report."""
+def test_a_run_that_another_started_says_how_far_it_goes(tmp_path, last, until, comes):
+    """A main folder's run has no import; its last stage is the report. Who asked for a scene's run
+    up to the report wants no splat. Runs of an earlier version do not say what was asked.
+    """
     run = finished_run(tmp_path / "runs")
-    events = [{"event": "run_started", "stages": ["0/turntable", last]}, {"event": "run_finished"}]
+    asked = {"until": until} if until else {}
+    started = {"event": "run_started", "stages": ["0/turntable", last], **asked}
+    events = [started, {"event": "run_finished"}]
     with locked(run):
         (run / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
         job = running.adopt(bpy.context.scene, run)
@@ -46,6 +59,7 @@ def test_a_run_that_another_started_says_how_far_it_goes(tmp_path, last, comes):
     for _ in running.finish_run(job) or ():
         continue
     assert ("splat_iter1" in bpy.context.scene.objects) == comes, job.message
+    assert job.message.startswith("Done: " if comes else "Done up to this stage: ")
 
 
 def test_only_a_run_can_be_resumed(tmp_path, monkeypatch):

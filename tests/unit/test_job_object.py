@@ -99,7 +99,7 @@ def test_a_failure_is_one_warning_of_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "hold_descendants", lambda: "Windows does not.")
     events = []
     supervisor = pipeline.Supervisor(tmp_path, events.append)
-    supervisor._work({"stages": {}}, Settings(), [])
+    supervisor._work({"stages": {}}, Settings(), [], "import")
     assert [e["message"] for e in events if e["event"] == "warning"] == ["Windows does not."]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gs_diffusion_addon.core import folder
+from gs_diffusion_addon.core import folder, pipeline
 from gs_diffusion_addon.core.digests import digest, file_digest
 from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.run import Run, read_manifest, run_settings, write_json
@@ -179,3 +179,15 @@ def test_a_run_that_is_to_end_early_does_the_iterations_before_it_whole(play):
 def test_another_server_goes_on_with_the_pages_there_are(play):
     play.run(server="https://pod-2.example:7860")
     assert play.did == []
+
+
+@pytest.mark.parametrize("until", ["train", "report", "import"])
+def test_a_run_says_how_far_it_was_asked_to_go(play, until):
+    play.run(until=until)
+    assert [e["until"] for e in play.events if e["event"] == "run_started"] == [until]
+
+
+def test_one_stage_says_that_it_is_all(play):
+    events: list[dict] = []
+    pipeline.Supervisor(play.root, events.append).one_stage("train", 1, {})
+    assert [e["until"] for e in events if e["event"] == "run_started"] == ["train"]
