@@ -46,6 +46,7 @@ class Operators:
     SPLAT_INFO = "gs_diffusion.splat_info"
     PRUNE_SPLAT = "gs_diffusion.prune_splat"
     CONVERT_SPLAT = "gs_diffusion.convert_splat"
+    REMOVE_EARLIER = "gs_diffusion.remove_earlier_results"
     MATCH_COLORS = "gs_diffusion.match_colors"
 
 
@@ -86,6 +87,7 @@ class Properties:
     SPLAT = "gs_diffusion_splat"
     HIDDEN = "gs_diffusion_hidden"
     RESULT = "gs_diffusion_result"
+    EARLIER = "gs_diffusion_earlier"
     VIEW = "gs_diffusion_view"
     LAYER = "gs_diffusion_layer"
 

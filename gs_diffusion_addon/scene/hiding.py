@@ -69,7 +69,8 @@ def _hidden(scene: bpy.types.Scene) -> list[bpy.types.Object]:
 
 
 def hide_earlier(scene: bpy.types.Scene, splat: bpy.types.Object, settings: Settings) -> None:
-    """Hide the results of earlier runs that ``splat`` would be drawn over, and mark it as one.
+    """Hide the results of earlier runs that ``splat`` would be drawn over, and mark them as such
+    and it as a result.
 
     Those made of the same objects or main folder, or of a part where this one's model is all that
     renders; and only where nobody has moved them: a result put aside for a comparison stays.
@@ -80,4 +81,26 @@ def hide_earlier(scene: bpy.types.Scene, splat: bpy.types.Object, settings: Sett
         covered = where == folder and (folder or names in ("", what))
         if covered and item.matrix_world == Matrix.Identity(4):
             item.hide_viewport = item.hide_render = True
+            item[Properties.EARLIER] = True
     splat[Properties.RESULT] = f"{folder}\n{names}"
+
+
+def earlier_results(scene: bpy.types.Scene) -> list[bpy.types.Object]:
+    """What :func:`hide_earlier` has hidden in a scene and nobody has brought back."""
+    return [o for o in scene.objects if Properties.EARLIER in o and _is_out_of_sight(o)]
+
+
+def _is_out_of_sight(item: bpy.types.Object) -> bool:
+    return item.hide_viewport and item.hide_render and item.library is None
+
+
+def remove_earlier(scene: bpy.types.Scene) -> int:
+    """Remove :func:`earlier_results` and their meshes from the file; returns how many they were."""
+    earlier = earlier_results(scene)
+    meshes = {item.data for item in earlier}
+    for item in earlier:
+        bpy.data.objects.remove(item)
+    for mesh in meshes:
+        if not mesh.users:
+            bpy.data.meshes.remove(mesh)
+    return len(earlier)

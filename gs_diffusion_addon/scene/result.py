@@ -18,7 +18,7 @@ from ..core.run import Run, atomic
 from ..core.settings import Settings
 from ..declarations import Attributes
 from . import selection
-from .hiding import hide_earlier, hide_source, still_shown
+from .hiding import hide_earlier, hide_source, remove_earlier, still_shown
 from .model_file import open_source
 from .snapshot import chosen_layer, forget_layer, layer_noted, temporarily
 from .splat_display import (
@@ -49,14 +49,14 @@ def run_stage(run: Run, settings: Settings, emit: Emit) -> None:
 
 
 def place_result(
-    run: Run, settings: Settings, hide: bool = True
+    run: Run, settings: Settings, hide: bool = True, replace: bool = False
 ) -> tuple[bpy.types.Object, list[str]]:
-    """Import the iteration's splat into the open scene, ``hide`` its model, make renders show
-    colors.
+    """Import the iteration's splat into the open scene, ``hide`` its model, ``replace`` earlier
+    results instead of hiding them, make renders show colors.
 
     Returns the splat object and sentences the user should read.
     """
-    placing = Placing(run, settings, hide)
+    placing = Placing(run, settings, hide, replace=replace)
     placing.read()
     for _ in placing.steps():
         continue
@@ -70,12 +70,14 @@ class Placing:
     ``notes``: what was changed in the scene's colors, for whoever has it open.
 
     ``model``: full names of the objects to hide; None: those that the run's settings mean now.
+    ``replace``: remove the hidden earlier results.
     """
 
     run: Run
     settings: Settings
     hide: bool = True
     model: Sequence[str] | None = None
+    replace: bool = False
     splat: bpy.types.Object = None
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -102,6 +104,8 @@ class Placing:
         if self.hide and (stubborn := hide_source(_model(self.settings, self.model))):
             self.warnings.append(still_shown(stubborn))
         hide_earlier(scene, splat, self.settings)
+        if self.replace:
+            remove_earlier(scene)
         scene.collection.objects.link(splat)
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)

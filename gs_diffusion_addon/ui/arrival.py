@@ -114,9 +114,10 @@ def result_of(job: Job, iteration: int = 0) -> Placing | None:
         return None
     settings = run_settings(read_manifest(job.folder))
     run = Run(job.folder, iteration or last_iteration(job.folder, settings))
-    hide = getattr(bpy.context.scene, SCENE_SETTINGS).hide_model
+    panel = getattr(bpy.context.scene, SCENE_SETTINGS)
     model = origin.model_of(job.folder) if job.origin is None else job.origin.model
-    return Placing(run, settings, hide, model) if run.splat.is_file() else None
+    placing = Placing(run, settings, panel.hide_model, model, panel.replace_earlier)
+    return placing if run.splat.is_file() else None
 
 
 def show_result(job: Job) -> list[str]:

@@ -12,7 +12,7 @@ from ..core.errors import GsdError, StageError
 from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Attributes, Operators, Properties
 from ..scene.color_view import no_plain_view, restore_view
-from ..scene.hiding import hide_source, show_source
+from ..scene.hiding import hide_source, remove_earlier, show_source
 from ..scene.selection import is_geometry, list_of, stands_for_geometry
 from ..scene.splat_display import (
     adapt_scene,
@@ -274,6 +274,28 @@ class GS_DIFFUSION_OT_toggle_source(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class GS_DIFFUSION_OT_remove_earlier(bpy.types.Operator):
+    """Remove the hidden splats of earlier runs from the file; their .ply stay in the run folders"""
+
+    bl_idname = Operators.REMOVE_EARLIER
+    bl_label = "Remove Earlier Results"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """In Object Mode, as all that removes objects."""
+        cls.poll_message_set("Switch to Object Mode first")
+        return context.mode == "OBJECT"
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Remove them; undo brings them back."""
+        count = remove_earlier(context.scene)
+        plural = "" if count == 1 else "s"
+        text = f"{count or 'No'} earlier result{plural} removed"
+        self.report({"INFO"}, text)
+        return {"FINISHED"} if count else {"CANCELLED"}
+
+
 class GS_DIFFUSION_OT_use_selection(bpy.types.Operator):
     """Turn around the selected objects only"""
 
@@ -322,6 +344,7 @@ CLASSES = (
     GS_DIFFUSION_OT_splat_display,
     GS_DIFFUSION_OT_match_colors,
     GS_DIFFUSION_OT_toggle_source,
+    GS_DIFFUSION_OT_remove_earlier,
     GS_DIFFUSION_OT_use_selection,
     GS_DIFFUSION_OT_open_report,
 )

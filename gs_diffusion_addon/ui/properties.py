@@ -108,6 +108,11 @@ RunSettings = type(
                 "it back",
                 default=True,
             ),
+            "replace_earlier": bpy.props.BoolProperty(
+                name="Replace Earlier Results",
+                description="remove the splats that a new one takes the place of from the file "
+                "instead of hiding them; their .ply files stay in the run folders",
+            ),
             "live_preview": bpy.props.BoolProperty(
                 name="Live Preview",
                 description="show the splat in the viewport while it is trained",

@@ -165,8 +165,10 @@ class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
         """From a script: import the newest iteration that has a splat at once."""
         try:
             settings = run_settings(read_manifest(Path(self.folder)))
-            hide = getattr(context.scene, SCENE_SETTINGS).hide_model
-            _, warnings = place_result(Run(Path(self.folder), self._iteration()), settings, hide)
+            panel, run = getattr(context.scene, SCENE_SETTINGS), Run(Path(self.folder))
+            run = run.at(self._iteration())
+            how = panel.hide_model, panel.replace_earlier
+            _, warnings = place_result(run, settings, *how)
         except GsdError as error:
             self.report({"ERROR"}, str(error))
             return {"CANCELLED"}

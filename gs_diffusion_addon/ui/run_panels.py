@@ -9,6 +9,7 @@ import bpy
 
 from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Panels
+from ..scene.hiding import earlier_results
 from . import running, tools
 from .drawing import ViewPanel, draw_picture, draw_stage
 from .places import runs_folder
@@ -29,7 +30,11 @@ class GS_DIFFUSION_PT_result(ViewPanel, bpy.types.Panel):
         """The splat's first render and what can be done with it."""
         layout, folder = self.layout, selected(context.scene)
         layout.prop(getattr(context.scene, SCENE_SETTINGS), "hide_model")
+        layout.prop(getattr(context.scene, SCENE_SETTINGS), "replace_earlier")
         layout.operator(Operators.TOGGLE_SOURCE, icon="HIDE_OFF")
+        if earlier := len(earlier_results(context.scene)):
+            text = f"Remove {earlier} Earlier Result{'' if earlier == 1 else 's'}"
+            layout.operator(Operators.REMOVE_EARLIER, text=text, icon="TRASH")
         found = row(folder) if folder else None
         if folder is None or found is None or found.splat is None:
             layout.label(text="No run with a result is chosen", icon="INFO")

@@ -10,15 +10,20 @@ from gs_diffusion_addon.core.errors import InputError
 from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
-from gs_diffusion_addon.scene.hiding import show_source
+from gs_diffusion_addon.scene.hiding import remove_earlier, show_source
 from gs_diffusion_addon.scene.result import place_result
 from gs_diffusion_addon.scene.selection import chosen_objects
+from gs_diffusion_addon.ui import arrival, run_panels
+from gs_diffusion_addon.ui.job import Job
 from tests.blender.turntable_helpers import box, read_png, render, small
+from tests.blender.ui_helpers import drawn, finished_run
 
 
-def place(root: Path, settings: Settings) -> bpy.types.Object:
-    """The result of a run: three splats at the origin's corner (1, 1, 1)."""
-    splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
+def place(root: Path, settings: Settings, count: int = 3) -> bpy.types.Object:
+    """The result of a run: ``count`` splats in the unit cube's corner (1, 1, 1)."""
+    shapes = ((count, 3), (count, 1, 3), (count,), (count, 3), (count, 4))
+    fill = np.random.default_rng(0).random if count > 3 else np.ones
+    splats = Splats(*(fill(shape).astype(np.float32) for shape in shapes))
     run = Run(root)
     root.mkdir(exist_ok=True)
     write_splats(run.splat, splats)
@@ -62,6 +67,61 @@ def test_a_result_that_was_put_aside_or_is_of_another_model_stays(tmp_path):
     whole = place(tmp_path / "4", small())
     assert not posed.hide_render, "what came from a folder is no object of this scene"
     assert a.hide_render and b.hide_render and not aside.hide_render and not whole.hide_render
+
+
+def test_earlier_results_can_be_removed_and_the_file_is_small_again(registered, tmp_path):
+    def saved() -> int:
+        file = tmp_path / "a.blend"
+        bpy.ops.wm.save_as_mainfile(filepath=str(file), copy=True)
+        return file.stat().st_size
+
+    box("A")
+    place(tmp_path / "1", small(objects="A"), 5000)
+    one = saved()
+    shown = drawn(run_panels.GS_DIFFUSION_PT_result)
+    assert "replace_earlier" in shown and not [s for s in shown if s.startswith("Remove")]
+    place(tmp_path / "2", small(objects="A"), 5000)
+    shown = place(tmp_path / "3", small(objects="A"), 5000)
+    kept = [place(tmp_path / str(k), small(objects="A"), 5000) for k in (4, 5)]
+    shown.hide_viewport = False  # brought back for a comparison
+    kept[1].hide_viewport = kept[1].hide_render = True  # by hand: it is no earlier one
+    more = saved() - one
+    assert "Remove 3 Earlier Results" in drawn(run_panels.GS_DIFFUSION_PT_result)
+    bpy.ops.ed.undo_push(message="before")
+    assert bpy.ops.gs_diffusion.remove_earlier_results() == {"FINISHED"}
+    left = [shown.name, kept[1].name]
+    assert [o.name for o in bpy.context.scene.objects if o.name != "A"] == left
+    assert len(bpy.data.meshes) == 3 and saved() - one < 0.4 * more
+    assert bpy.ops.gs_diffusion.remove_earlier_results() == {"CANCELLED"}
+    assert (tmp_path / "1" / "splat_iter1.ply").is_file()
+    bpy.ops.ed.undo_push(message="after")
+    bpy.ops.ed.undo()
+    assert len(bpy.context.scene.objects) == 6
+
+
+def test_a_mesh_that_something_else_shows_stays(tmp_path):
+    box("A")
+    first = place(tmp_path / "1", small(objects="A"))
+    twin = first.copy()
+    del twin["gs_diffusion_result"]
+    bpy.context.scene.collection.objects.link(twin)
+    place(tmp_path / "2", small(objects="A"))
+    assert remove_earlier(bpy.context.scene) == 1
+    assert len(twin.data.vertices) == 3
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_new_result_replaces_the_earlier_ones_where_that_is_wanted(registered, tmp_path, replace):
+    box("A")
+    place(tmp_path / "1", Settings())
+    bpy.context.scene.gs_diffusion.replace_earlier = replace
+    for k in (1, 2):
+        run = finished_run(tmp_path / f"runs{k}")
+        bpy.ops.gs_diffusion.import_result(folder=str(run))
+    job = Job((), run, code=0, launched=True)
+    arrival.show_result(job)
+    splats = [o for o in bpy.context.scene.objects if o.name != "A"]
+    assert len(splats) == (1 if replace else 4) and bpy.data.objects["A"].hide_render
 
 
 def test_splats_are_the_model_only_where_they_are_named_or_nothing_else_is_there(tmp_path):
