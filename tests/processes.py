@@ -1,11 +1,31 @@
-"""Whether a process runs, on Linux and on Windows; which signals those started here heed."""
+"""Whether a process runs, on Linux and on Windows; which signals those started here heed; waiting
+for something to be so.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+LIMIT = 120.0
+"""s that a slow or busy machine may take for what is over in a moment. Children that a test ends
+have to last longer by themselves (300 s), so that only what ended them can have done it.
+"""
+
+
+def wait_for(condition: Callable[[], object], goes_on: Callable[[], object] = lambda: True) -> None:
+    """Wait until ``condition`` holds; an error where ``goes_on`` does not before it, or after
+    :data:`LIMIT`.
+    """
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert goes_on() or condition(), "it ended before that"
+        assert time.monotonic() < end, "it never comes to that"
+        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 
 # Before bpy is imported anywhere: afterwards Blender has read the user's folders already.
 os.environ["BLENDER_USER_RESOURCES"] = tempfile.mkdtemp(prefix="gsd-test-blender-")
 
 import bpy
 import pytest
+
+from tests.processes import LIMIT
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +33,20 @@ def registered(empty_scene):
     yield
     gs_diffusion_addon.unregister()
     origin._known.clear()
+
+
+@pytest.fixture
+def held_end(monkeypatch) -> threading.Event:
+    """Set by a test: only then does what ends a process tree begin."""
+    from gs_diffusion_addon.core import process
+
+    may, end = threading.Event(), process.end_tree
+
+    def held(child):
+        may.wait(LIMIT)
+        may.set()
+        end(child)
+
+    monkeypatch.setattr(process, "end_tree", held)
+    yield may
+    may.set()

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 
 import bpy
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from gs_diffusion_addon.core.errors import StageError
 from gs_diffusion_addon.core.run import Run, locked
 from gs_diffusion_addon.ui.adopted import Adopted, log_tail, owner
-from gs_diffusion_addon.ui.job import Job
+from tests.processes import wait_for
 
 HEAD = """
 import json, pathlib, sys, time
@@ -38,13 +37,6 @@ def worker(tmp_path, jobs, code: str) -> Adopted:
     return job
 
 
-def until(condition, job: Job, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end and (job.poll() or condition())
-        time.sleep(0.02)
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -66,15 +58,15 @@ def test_what_the_worker_said_before_it_had_a_folder_is_the_outcome(tmp_path, jo
 
 def test_a_run_that_may_outlive_blender_does_and_another_blender_follows_it(tmp_path, jobs):
     """The second job stands for another Blender: it knows the folder, its lock and its events."""
-    job = worker(tmp_path, jobs, "time.sleep(60)")
-    until(lambda: job.detail, job)
+    job = worker(tmp_path, jobs, "time.sleep(300)")
+    wait_for(lambda: job.detail, job.poll)
     job.outlive = True
     job.end_now()
     assert alive(job._process.pid)
     with locked(tmp_path):
         found = Adopted((), tmp_path)
         found.adopt()
-        until(lambda: found.detail, found)
+        wait_for(lambda: found.detail, found.poll)
         assert found.outlive and found.poll()
         found.end_now()
     job.outlive = False
@@ -82,13 +74,14 @@ def test_a_run_that_may_outlive_blender_does_and_another_blender_follows_it(tmp_
     assert job._process.poll() is not None and job.code is not None
 
 
-def test_cancel_returns_at_once_and_ends_the_run(tmp_path, jobs):
-    job = worker(tmp_path, jobs, "time.sleep(60)")
-    until(lambda: job.detail, job)
-    start = time.monotonic()
+def test_cancel_returns_at_once_and_ends_the_run(tmp_path, jobs, held_end):
+    job = worker(tmp_path, jobs, "time.sleep(300)")
+    wait_for(lambda: job.detail, job.poll)
     job.cancel()
-    assert time.monotonic() - start < 0.1
-    job.wait()
+    assert not held_end.is_set(), "it waited for the run's end"
+    assert job.poll()
+    held_end.set()
+    wait_for(lambda: not job.poll())
     assert job._process.poll() is not None
     assert job.outcome == "Stopped; Resume goes on from here."
 

@@ -3,7 +3,7 @@ that nobody thought of. The timer's calls are made by hand.
 """
 
 import sys
-import time
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -16,6 +16,7 @@ from gs_diffusion_addon.ui import live, running
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.splat_helpers import make_ball
 from tests.blender.turntable_helpers import box
+from tests.processes import wait_for
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -33,12 +34,12 @@ def job(tmp_path) -> Job:
     return started
 
 
-def tick(until=lambda: not running.is_running(), seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end, "it never ends"
+def tick(until=lambda: not running.is_running()) -> None:
+    def one() -> bool:
         running._tick()
-        time.sleep(0.005)
+        return True
+
+    wait_for(until, one)
 
 
 def arrived() -> list[str]:
@@ -145,9 +146,12 @@ def test_a_preview_that_fails_does_not_end_the_run(tmp_path, monkeypatch):
         raise ValueError("no nodes")
 
     monkeypatch.setattr(live, "follow", fails)
-    working = Job([sys.executable, "-c", "import time; time.sleep(0.3)"], tmp_path)
+    until = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.02)"
+    working = Job([sys.executable, "-c", until], tmp_path)
     running.become_current(working)
     running._followed.append((working, lambda ended: None))
+    tick(lambda: working.warnings)
+    (tmp_path / "go").touch()
     tick()
     assert working.succeeded and "ValueError: no nodes" in working.warnings[0]
 
@@ -155,7 +159,7 @@ def test_a_preview_that_fails_does_not_end_the_run(tmp_path, monkeypatch):
 def test_a_job_that_is_ended_now_is_over(tmp_path):
     """Disabled and enabled again during a check, the add-on must not find it busy for ever."""
     for launched in (True, False):
-        ended = Job([sys.executable, "-c", "import time; time.sleep(60)"], tmp_path)
+        ended = Job([sys.executable, "-c", "import time; time.sleep(300)"], tmp_path)
         if launched:
             ended.launch()
         ended.end_now()
@@ -172,34 +176,48 @@ def working(job) -> Job:
     return job
 
 
-def previews(job: Job, seconds: float = 5.0) -> bool:
-    end = time.monotonic() + seconds
-    while live.NAME not in bpy.data.objects and time.monotonic() < end:
+def show_preview(job: Job) -> None:
+    def follow() -> bool:
         live.follow(job)
-        time.sleep(0.01)
-    return live.NAME in bpy.data.objects
+        return True
+
+    wait_for(lambda: live.NAME in bpy.data.objects, follow)
+
+
+def shows_none(job: Job, monkeypatch) -> None:
+    """Nothing is even read, so nothing can come later."""
+
+    def reads(**_thread):
+        pytest.fail("a preview is read")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(live, "threading", SimpleNamespace(Thread=reads))
+        for _ in range(5):
+            live.follow(job)
+    assert live.NAME not in bpy.data.objects
 
 
 def test_no_file_is_saved_with_a_preview_and_it_is_shown_again(working, tmp_path):
-    assert previews(working)
+    show_preview(working)
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "saved.blend"))
-    assert live.NAME not in bpy.data.objects and previews(working)
+    assert live.NAME not in bpy.data.objects
+    show_preview(working)
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "saved.blend"))
     assert live.NAME not in bpy.data.objects
 
 
-def test_a_preview_comes_into_no_other_scene(working):
-    assert previews(working)
+def test_a_preview_comes_into_no_other_scene(working, monkeypatch):
+    show_preview(working)
     live.remove()
     bpy.context.window.scene = bpy.data.scenes.new("Other")
-    assert not previews(working, 1.0)
+    shows_none(working, monkeypatch)
     bpy.ops.wm.read_homefile(use_factory_startup=True)
-    assert not previews(working, 1.0)
+    shows_none(working, monkeypatch)
 
 
 def test_undo_does_not_bring_the_preview_back(working):
     bpy.ops.ed.undo_push(message="before")
-    assert previews(working)
+    show_preview(working)
     bpy.ops.ed.undo_push(message="with preview")
     live.remove()
     bpy.ops.ed.undo_push(message="after")
@@ -207,6 +225,6 @@ def test_undo_does_not_bring_the_preview_back(working):
     assert live.NAME not in bpy.data.objects and "Model" in bpy.data.objects
 
 
-def test_a_try_shows_no_preview(working):
+def test_a_try_shows_no_preview(working, monkeypatch):
     working.origin = None
-    assert not previews(working, 1.0)
+    shows_none(working, monkeypatch)

@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 
 import bpy
 import pytest
@@ -10,6 +9,7 @@ import pytest
 import gs_diffusion_addon
 from gs_diffusion_addon.ui import environment, findings, preferences, prompts, properties
 from tests.blender.ui_helpers import Layout
+from tests.processes import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -126,13 +126,11 @@ def test_creating_the_environment_needs_permission_to_go_online(monkeypatch):
 
 
 def test_progress_is_shown_and_it_can_be_canceled(monkeypatch, tmp_path):
-    stand_in(monkeypatch, "event('phase', message='Installing torch')\ntime.sleep(60)")
+    stand_in(monkeypatch, "event('phase', message='Installing torch')\ntime.sleep(300)")
     job = environment.Job(environment._program("x"), tmp_path, stage="Making the environment")
     job.start()
     environment.environment_job = job
-    end = time.monotonic() + 30
-    while not job.detail and job.poll() and time.monotonic() < end:
-        time.sleep(0.02)
+    wait_for(lambda: job.detail, job.poll)
     assert "Making the environment: Installing torch" in drawn()
     bpy.ops.gs_diffusion.environment(action="cancel")
     job.wait()

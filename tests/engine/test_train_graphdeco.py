@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine.images import read_rgb
 from gs_diffusion_addon.engine.train import graphdeco, graphdeco_views, result_path, run_stage
 
+from ..processes import wait_for
 from ..trainers import standins
 from .trainer_helpers import make_run
 
@@ -270,21 +270,15 @@ def test_cancel_during_training_leaves_no_process(standin, tmp_path):
         "graphdeco.train(Run(Path(sys.argv[1]), 1), settings, lambda *a, **k: None)\n"
     )
     values = json.dumps(dataclasses.asdict(settings))
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "STANDIN_SECONDS": "0.5"}
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "STANDIN_SECONDS": "20"}
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(run.root), values], env=env, start_new_session=True
     )
-    end = time.monotonic() + 60
-    while not (tmp_path / "calls").exists():
-        assert child.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
+    wait_for((tmp_path / "calls").exists, lambda: child.poll() is None)
     assert trainers(run.root)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    end = time.monotonic() + 5
-    while trainers(run.root):
-        assert time.monotonic() < end, trainers(run.root)
-        time.sleep(0.05)
+    wait_for(lambda: not trainers(run.root))
 
 
 def trainers(root):

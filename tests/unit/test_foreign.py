@@ -18,7 +18,7 @@ from gs_diffusion_addon.core.foreign import foreign_environment, run_foreign
 from gs_diffusion_addon.core.graphdeco import needed_bytes
 from gs_diffusion_addon.core.process import child_environment, group_options, quoted, run_child
 from gs_diffusion_addon.core.programs import known, options_of
-from tests.processes import alive
+from tests.processes import LIMIT, alive, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -66,11 +66,8 @@ def test_silence_ends_the_whole_tree(tmp_path):
     )
     start = time.monotonic()
     ended = foreign(tmp_path, code, seen, silence=15)
-    assert ended.silent and time.monotonic() - start < 100
-    end = time.monotonic() + 3
-    while alive(int(seen[0].text)):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    assert ended.silent and time.monotonic() - start < LIMIT
+    wait_for(lambda: not alive(int(seen[0].text)))
 
 
 def test_an_exception_of_the_follower_ends_the_program(tmp_path):
@@ -104,10 +101,7 @@ def test_a_foreign_program_ends_when_we_are_killed(tmp_path):
     assert alive(pid)
     process.kill()
     process.wait()
-    end = time.monotonic() + 3
-    while alive(pid):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    wait_for(lambda: not alive(pid))
 
 
 def test_our_own_pythons_variables_are_kept_from_a_foreign_python(monkeypatch):

@@ -1,4 +1,4 @@
-"""Child processes: events and log, stop within two seconds, nothing left behind, no orphans."""
+"""Child processes: events and log, stop, nothing left behind, no orphans."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from gs_diffusion_addon.core import commands, process
 from gs_diffusion_addon.core.errors import Interrupted, MissingError
 from gs_diffusion_addon.core.process import child_environment, run_child
-from tests.processes import alive
+from tests.processes import LIMIT, alive, wait_for
 from tests.trainers.standins import write_program
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,11 +51,8 @@ WITHOUT_LINUX = (
 """As on macOS, whose kernel cannot be asked."""
 
 
-def wait_until_gone(pids, seconds=5.0):
-    end = time.monotonic() + seconds
-    while any(alive(p) for p in pids):
-        assert time.monotonic() < end, [p for p in pids if alive(p)]
-        time.sleep(0.02)
+def wait_until_gone(pids):
+    wait_for(lambda: not any(alive(p) for p in pids))
 
 
 def environment():
@@ -82,7 +79,7 @@ def test_events_log_and_exit_code(tmp_path):
     assert {"noise", "err"} <= set((tmp_path / "l" / "a.log").read_text().splitlines())
 
 
-def test_stop_ends_a_stubborn_tree_within_two_seconds(tmp_path):
+def test_stop_ends_a_stubborn_tree(tmp_path):
     stop, pids, took = threading.Event(), [], []
 
     def on_event(event):
@@ -98,8 +95,29 @@ def test_stop_ends_a_stubborn_tree_within_two_seconds(tmp_path):
             stop=stop,
             env=environment(),
         )
-    assert time.monotonic() - took[0] < 2.0
+    assert time.monotonic() - took[0] < LIMIT
     wait_until_gone(pids)
+
+
+def test_what_does_not_heed_the_polite_signal_is_left_one_second(monkeypatch):
+    """Of the two that stopping may take; the other is for looking whether to, and the system's."""
+    done = []
+
+    class Child:
+        stdin = stdout = stderr = None
+
+        def poll(self):
+            return None
+
+        def wait(self, timeout=None):
+            done.append(timeout)
+            if timeout is not None:
+                raise subprocess.TimeoutExpired("child", timeout)
+
+    monkeypatch.setattr(process, "_signal", lambda child, polite: done.append(polite))
+    process.end_tree(Child())
+    polite, seconds, killed, last = done
+    assert polite is True and seconds <= 1 and killed is False and last is None
 
 
 @pytest.mark.parametrize("code", [SLEEPING, HOLDING_THE_LOCK, WITHOUT_LINUX])
@@ -136,7 +154,7 @@ def test_nothing_a_child_starts_inherits_the_pipe_that_is_waited_on(tmp_path):
         "import subprocess, sys; from gs_diffusion_addon.core.process import end_with_parent\n"
         "end_with_parent()\n"
         "read = 'import sys; print([sys.stdin.read()])'\n"
-        "subprocess.run([sys.executable, '-c', read], check=True, timeout=60)"
+        "subprocess.run([sys.executable, '-c', read], check=True, timeout=120)"
     )
     log = tmp_path / "a.log"
     ended = run_child(
@@ -161,7 +179,7 @@ def test_a_child_killed_alone_is_noticed_though_its_own_child_lives(tmp_path):
         env=environment(),
     )
     assert ended.code == 7
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < LIMIT
     wait_until_gone(pids)
 
 
@@ -202,14 +220,12 @@ def test_a_question_that_is_broken_off_has_no_answer(whole_group, tmp_path):
         start_new_session=True,
     )
     try:
-        while not (tmp_path / "pid").exists():
-            assert supervisor.poll() is None
-            time.sleep(0.02)
+        wait_for((tmp_path / "pid").exists, lambda: supervisor.poll() is None)
         if whole_group:
             os.killpg(supervisor.pid, signal.SIGINT)
         else:
             supervisor.terminate()
-        assert supervisor.communicate(timeout=60)[0] == "interrupted\n"
+        assert supervisor.communicate(timeout=LIMIT)[0] == "interrupted\n"
         wait_until_gone([int((tmp_path / "pid").read_text())])
     finally:
         with suppress(ProcessLookupError):
