@@ -31,10 +31,10 @@ SCENARIOS = (
     *("idle", "run", "cancel", "repeat_last", "fail"),
     *("quit_and_stop", "resume", "quit_and_leave", "adopt"),
     *("try_view", "stages", "reroll", "live_preview", "skip_ebsynth", "splat_tools", "run_again"),
-    *("drop", "main_folder", "first_use", "preferences", "large_import"),
+    *("drop", "main_folder", "first_use", "preferences", "cancel_wait", "large_import"),
     *("search", "ask_before_quitting"),
 )
-"""Of tests/window/scenarios.py; what one leaves behind is there for the next."""
+"""Of tests/window/scenarios_*.py; what one leaves behind is there for the next."""
 
 
 class Skipped(Exception):

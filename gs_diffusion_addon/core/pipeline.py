@@ -22,11 +22,11 @@ from .events import Event, encode, make_event
 from .folder import forget_empty_run, prepare_folder, resolve
 from .interpreters import blender_command, versions_of, worker_command, worker_python
 from .job_object import hold_descendants
+from .lock import locked
 from .made import Made
 from .process import child_environment, run_child
 from .run import (
     Run,
-    locked,
     new_manifest,
     read_manifest,
     remove_temporaries,

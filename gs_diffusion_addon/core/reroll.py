@@ -14,9 +14,10 @@ from pathlib import Path
 from .errors import InputError, error_for_exit_code
 from .interpreters import worker_command
 from .keyframes import planned
+from .lock import locked
 from .pipeline import Sink
 from .process import child_environment, run_child
-from .run import Run, locked, read_manifest, replace_file, run_settings
+from .run import Run, read_manifest, replace_file, run_settings
 from .stages import stage_settings
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import StageError
 from .inside import private_folder
-from .run import take, take_soon
+from .lock import take, take_soon
 
 _YOUNG = 10.0
 """Seconds in which a new file may not be locked yet."""

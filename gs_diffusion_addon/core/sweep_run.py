@@ -18,8 +18,9 @@ from .console import duration
 from .errors import GsdError, InputError, Interrupted, error_for_exit_code
 from .events import Event
 from .interpreters import WORKER, running_blender
+from .lock import locked
 from .process import run_child
-from .run import TEMPORARY, Run, locked, read_json, write_json
+from .run import TEMPORARY, Run, read_json, write_json
 from .settings import from_json
 from .sweep import Job, flags
 

@@ -22,7 +22,8 @@ from typing import Any
 from ..core import json_text, process
 from ..core.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_STAGE, MissingError
 from ..core.inside import refuse_links
-from ..core.run import PANEL_LOG, Run, in_use
+from ..core.lock import in_use
+from ..core.run import PANEL_LOG, Run
 from .job import Job
 
 PAUSE = 0.3  # s between two looks at the file

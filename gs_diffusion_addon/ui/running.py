@@ -16,7 +16,8 @@ from bpy.app.handlers import persistent
 
 from ..core.errors import EXIT_DONE, EXIT_STAGE, GsdError, InputError
 from ..core.interpreters import blender_command
-from ..core.run import SCENE_COPY, in_use
+from ..core.lock import in_use
+from ..core.run import SCENE_COPY
 from ..core.settings import Settings
 from ..declarations import SCENE_SETTINGS
 from ..scene.result import save_copy

@@ -10,8 +10,9 @@ from typing import Any
 import bpy
 
 from ..core.errors import GsdError
+from ..core.lock import in_use
 from ..core.loop import plan
-from ..core.run import Run, in_use, read_manifest, run_settings
+from ..core.run import Run, read_manifest, run_settings
 from ..core.stages import record_name
 from ..declarations import SCENE_SETTINGS, Operators
 from .places import runs_folder

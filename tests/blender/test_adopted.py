@@ -7,7 +7,8 @@ import bpy
 import pytest
 
 from gs_diffusion_addon.core.errors import StageError
-from gs_diffusion_addon.core.run import Run, locked
+from gs_diffusion_addon.core.lock import locked
+from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.ui.adopted import Adopted, log_tail, owner
 from tests.processes import wait_for
 

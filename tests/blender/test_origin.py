@@ -6,8 +6,9 @@ import bpy
 import numpy as np
 import pytest
 
+from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.core.ply import Splats, write_splats
-from gs_diffusion_addon.core.run import Run, locked, new_manifest, write_json
+from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.ui import origin, running
 from gs_diffusion_addon.ui.job import Job

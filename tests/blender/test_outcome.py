@@ -6,7 +6,7 @@ import sys
 import bpy
 import pytest
 
-from gs_diffusion_addon.core.run import locked
+from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.ui import panels, running
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.ui_helpers import drawn, finished_run, stand_in_worker

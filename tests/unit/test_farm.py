@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from gs_diffusion_addon.core import openjd, sweep_run
 from gs_diffusion_addon.core.arguments import build, given_settings
 from gs_diffusion_addon.core.errors import InputError, Interrupted
+from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.core.process import Ended
-from gs_diffusion_addon.core.run import locked
 from gs_diffusion_addon.core.sweep import flags, read_sweep, slug
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gs_diffusion_addon.core import folder, pipeline, run, stages
+from gs_diffusion_addon.core import folder, lock, pipeline, run, stages
 from gs_diffusion_addon.core.errors import InputError
 
 
@@ -89,22 +89,22 @@ def test_temporaries_of_a_killed_process_are_removed(tmp_path):
 
 def test_the_lock_keeps_a_second_process_out_and_dies_with_its_owner(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from gs_diffusion_addon.core import run\n"
-        "with run.locked(Path(sys.argv[1])):\n"
-        "    print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from gs_diffusion_addon.core import lock\n"
+        "with lock.locked(Path(sys.argv[1])):\n"
+        "    print('held', flush=True); time.sleep(300)"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert other.stdout.readline() == "held\n"
     try:
-        assert run.in_use(tmp_path)
-        with pytest.raises(InputError, match=f"process {other.pid}"), run.locked(tmp_path):
+        assert lock.in_use(tmp_path)
+        with pytest.raises(InputError, match=f"process {other.pid}"), lock.locked(tmp_path):
             pass
     finally:
         other.kill()
         other.wait()
-    with run.locked(tmp_path):
+    with lock.locked(tmp_path):
         assert not (tmp_path / "run.json").exists()
 
 
@@ -167,7 +167,7 @@ def test_a_second_start_of_a_new_run_deletes_nothing_of_the_first(tmp_path, monk
     root = tmp_path / "run"
     (root / "logs").mkdir(parents=True)
     (root / "logs" / "0-turntable.log").write_text("of the first")
-    with run.locked(root):  # the first has the lock and has not written run.json yet
+    with lock.locked(root):  # the first has the lock and has not written run.json yet
         second = pipeline.Supervisor(root, lambda event: None)
         with pytest.raises(InputError, match="in use"):
             second.run({"model": str(model)})
@@ -177,7 +177,7 @@ def test_a_second_start_of_a_new_run_deletes_nothing_of_the_first(tmp_path, monk
 
 def test_somebody_looking_whether_a_run_is_in_use_keeps_nobody_out(tmp_path):
     looker = (tmp_path / ".lock").open("a+")
-    assert run.take(looker)
+    assert lock.take(looker)
     threading.Timer(0.05, looker.close).start()
-    with run.locked(tmp_path):
+    with lock.locked(tmp_path):
         pass

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gs_diffusion_addon.core import folder, run, sweep, upstream
+from gs_diffusion_addon.core import folder, lock, run, sweep, upstream
 from gs_diffusion_addon.core.dataset import read_transforms
 from gs_diffusion_addon.core.errors import GsdError, InputError, StageError, system_error
 from gs_diffusion_addon.core.inside import PROGRAMS, inside, plain
@@ -136,7 +136,7 @@ def test_nothing_is_appended_through_a_strangers_link(tmp_path, name):
     mine.write_text("PATH=/bin")
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).symlink_to(tmp_path if name == "logs" else mine)
-    with pytest.raises(InputError, match="is a link"), run.locked(root):
+    with pytest.raises(InputError, match="is a link"), lock.locked(root):
         pytest.fail("the folder was taken")
     assert mine.read_text() == "PATH=/bin"
 
@@ -185,17 +185,17 @@ def test_a_lock_whose_owner_is_gone_is_none(tmp_path):
     """The number of a process that lives, another host, an old time: the lock alone counts."""
     stale = f"process {os.getppid()} on elsewhere since 2001-01-01 00:00:00\n"
     (tmp_path / ".lock").write_text(stale)
-    assert not run.in_use(tmp_path)
-    with run.locked(tmp_path):
-        assert run.in_use(tmp_path)
+    assert not lock.in_use(tmp_path)
+    with lock.locked(tmp_path):
+        assert lock.in_use(tmp_path)
         text = (tmp_path / ".lock").read_text()
     assert text.startswith(f"process {os.getpid()} on ") and "since 20" in text
-    assert not run.in_use(tmp_path)
+    assert not lock.in_use(tmp_path)
 
 
 def test_a_second_run_is_told_who_has_the_folder_and_since_when(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from gs_diffusion_addon.core.run import locked\n"
+        "import sys; from pathlib import Path; from gs_diffusion_addon.core.lock import locked\n"
         "with locked(Path(sys.argv[1])): print('locked', flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
@@ -205,13 +205,13 @@ def test_a_second_run_is_told_who_has_the_folder_and_since_when(tmp_path):
     try:
         assert holder.stdout.readline() == "locked\n"
         owner = rf"process {holder.pid} on .* since 20"
-        with pytest.raises(InputError, match=owner) as told, run.locked(tmp_path):
+        with pytest.raises(InputError, match=owner) as told, lock.locked(tmp_path):
             raise AssertionError
         assert "choose another --out" in str(told.value)
     finally:
         holder.kill()
         holder.wait()
-    with run.locked(tmp_path):
+    with lock.locked(tmp_path):
         pass
 
 
@@ -223,9 +223,9 @@ def test_a_disk_without_locks_is_refused(tmp_path, monkeypatch):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StageError, match="keeps no locks"), run.locked(tmp_path):
+    with pytest.raises(StageError, match="keeps no locks"), lock.locked(tmp_path):
         raise AssertionError
-    assert not run.in_use(tmp_path)
+    assert not lock.in_use(tmp_path)
 
 
 # --- what the system refuses --------------------

@@ -28,6 +28,26 @@ LIMIT = 0.05  # s, the longest that one of our callbacks may hold the window
 IMPORT_LIMIT = 0.5  # s, the same for the final import of 200,000 splats
 TOO_LONG = " OVER THE LIMIT"
 
+TINY = {
+    "views": 12,
+    "rings": "40:4",
+    "size": "64",
+    "samples": 2,
+    "keys": 6,
+    "ring_keys": 1,
+    "sides": 2,
+    "page_size": 256,
+    "style": "3",
+    "stylizer": "preview",
+    "propagator": "reproject",
+    "trainer": "builtin",
+    "train_steps": 60,
+    "splats": 600,
+    "max_splats": 900,
+    "lighting": "studio",
+}
+"""Settings of a run that takes a minute."""
+
 Seconds = tuple[float, float]  # by the clock, and of the processor
 timings: dict[str, list[Seconds]] = {}
 _inner: list[Seconds] = []  # what measured calls inside of the one under way took
@@ -222,6 +242,57 @@ def processes_in(folder: Path) -> list[str]:
     return found
 
 
+def make_scene(**changes: Any) -> None:
+    """A factory scene with a monkey and settings that take a minute."""
+    bpy.data.objects.remove(bpy.data.objects["Cube"])
+    bpy.ops.mesh.primitive_monkey_add(size=2)
+    bpy.ops.object.shade_smooth()
+    values = {**TINY, "folder": str(OUT / "runs"), "prompt": "a bronze bust", **changes}
+    for name, value in values.items():
+        setattr(settings(), name, value)
+
+
+def press_run(**changes: Any) -> Iterator[float]:
+    """The button in such a scene; what is ours is measured from here on."""
+    make_scene(**changes)
+    yield from show_tab()
+    measure_ours()
+    in_viewport(bpy.ops.gs_diffusion.run_iteration)
+    yield 0.5
+    assert ui("running").is_running() or job().code, "the button started nothing"
+
+
+def job() -> Any:
+    """The job that the panel shows."""
+    return ui("running").current
+
+
+def until_over() -> Iterator[float]:
+    """Yield until no job is under way, its result's import included."""
+    yield from wait_for(lambda: not ui("running").is_running(), 700)
+    yield 1.5
+
+
+def newest_run(needed: str = "iter1/keys") -> Path:
+    """The newest run of earlier scenarios that has a file."""
+    found = ui("runs").runs(OUT / "runs")
+    return [p for p in found if (p / needed).exists()][-1]
+
+
+def write_splats(path: Path, count: int) -> None:
+    """Random splats with harmonics of degree 3."""
+    import numpy as np
+
+    ply, generator = module("core.ply"), np.random.default_rng(0)
+    widths = {"means": (3,), "sh": (16, 3), "opacities": (), "scales": (3,), "quats": (4,)}
+    values = {
+        name: generator.normal(size=(count, *width)).astype(np.float32)
+        for name, width in widths.items()
+    }
+    values["scales"] -= 6
+    ply.write_splats(path, ply.Splats(**values))
+
+
 def play(scenario: Iterator[float]) -> None:
     """Let Blender's timer advance the scenario; print the figures and quit at its end."""
 
@@ -245,7 +316,7 @@ def play(scenario: Iterator[float]) -> None:
 if __name__ == "__main__":
     import runpy
 
-    scenarios = runpy.run_path(
-        str(Path(__file__).with_name("scenarios.py")), {"driver": sys.modules["__main__"]}
-    )
+    scenarios: dict[str, Any] = {}
+    for file in sorted(Path(__file__).parent.glob("scenarios_*.py")):
+        scenarios |= runpy.run_path(str(file), {"driver": sys.modules["__main__"]})
     play(scenarios[SCENARIO]())
