@@ -14,6 +14,9 @@ from .text import label
 ELSEWHERE = ("prompt", "objects", "iterations", *NOT_SHOWN)
 """Settings that the main panel shows in a way of its own, or not at all."""
 
+SEARCHED = {"view_layer": "view_layers"}
+"""Settings that name something of the scene, and where that is listed."""
+
 LONGEST_LABEL = 12  # letters that fit beside a field in a sidebar of the usual width
 
 
@@ -45,6 +48,9 @@ def draw_settings(layout: Any, settings: Any, groups: tuple[str, ...], key: str)
 def _draw_setting(layout: Any, settings: Any, name: str) -> None:
     """One setting; a name too long for the column of names gets the whole width."""
     text = label(name)
+    if name in SEARCHED:
+        layout.prop_search(settings, name, settings.id_data, SEARCHED[name])
+        return
     if len(text) <= LONGEST_LABEL:
         layout.prop(settings, name)
         return

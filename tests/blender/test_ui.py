@@ -322,6 +322,7 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     for panel in panels.CLASSES[1:]:
         shown |= set(drawn(panel))
     assert set(names()) - set(properties.NOT_SHOWN) <= shown
+    assert "view_layer of view_layers" in shown
     assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
     job = child(
         "event('progress', done=1, total=4, unit='frames', eta=61)\ntime.sleep(300)", tmp_path

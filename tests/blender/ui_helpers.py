@@ -52,6 +52,11 @@ class Layout:
         assert name in data.bl_rna.properties
         self.shown.append(name)
 
+    def prop_search(self, data, name, search_data, search_property):
+        assert search_data.bl_rna.properties[search_property].type == "COLLECTION"
+        self.prop(data, name)
+        self.shown.append(f"{name} of {search_property}")
+
     def label(self, text="", icon="NONE"):
         assert icon in self.icons
         self.shown.append(text)
