@@ -11,6 +11,7 @@ import bpy
 from ..core.errors import InputError, MissingError
 from ..core.settings import Settings
 from .reports import reason
+from .snapshot import open_noted_scene
 
 EXTENSIONS = (".blend", ".glb", ".gltf", ".obj", ".fbx", ".ply", ".stl", ".usd")
 """Model files we can read, as the help text lists them; .usda, .usdc and .usdz count as .usd."""
@@ -58,6 +59,7 @@ def _open_blend(path: Path) -> None:
         bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=True, use_scripts=False)
     except RuntimeError as error:
         raise InputError(f"Blender cannot open {path}: {reason(error)}") from None
+    open_noted_scene()
 
 
 def _import_model(path: Path) -> None:

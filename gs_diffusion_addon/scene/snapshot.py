@@ -69,6 +69,16 @@ def scratch_layer(scene: bpy.types.Scene) -> bpy.types.ViewLayer:
     return scene.view_layers[0]
 
 
+def open_noted_scene() -> None:
+    """Open the scene that :func:`layer_noted` noted in a file just loaded: with several windows
+    the user's need not be the first, whose scene is open then.
+    """
+    noted = [scene for scene in bpy.data.scenes if Properties.LAYER in scene]
+    if len(noted) == 1:
+        for window in bpy.context.window_manager.windows:
+            window.scene = noted[0]
+
+
 def chosen_layer(scene: bpy.types.Scene, name: str) -> bpy.types.ViewLayer:
     """The view layer called ``name``; "" means the :func:`active_layer`. Raises InputError."""
     found = scene.view_layers.get(name)

@@ -69,6 +69,14 @@ def test_what_the_copy_notes_counts_before_what_its_first_window_shows(scene, tm
     assert bpy.context.view_layer.name == "ViewLayer"
 
 
+def test_the_scene_of_the_users_window_is_gone_around(scene, tmp_path):
+    with layer_noted(scene):
+        bpy.context.window.scene = bpy.data.scenes.new("Other")
+        result.save_scene(tmp_path / "scene.blend")
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    assert seen(Settings(blend=str(tmp_path / "scene.blend"))) == ["Model"]
+
+
 @pytest.mark.parametrize("layer", ["Mine", "ViewLayer"])
 def test_a_file_that_a_user_saved_is_seen_as_it_was_saved(scene, tmp_path, layer):
     bpy.context.window.view_layer = scene.view_layers[layer]

@@ -122,6 +122,7 @@ def test_crop_of_nothing_is_everything():
 def test_target_composites_straight_alpha(width):
     rng = np.random.default_rng(0)
     rgba = rng.integers(0, 256, (17, width, 4)).astype(np.uint8)
+    rgba = np.asfortranarray(rgba)  # kernels want C order
     background = torch.tensor([0.2, 0.5, 0.7])
     view = View(width, 17, 20.0, 20.0, width / 2, 8.5, np.eye(3), np.zeros(3))
     picture = Picture(rgba, None, view, (0, 17, 0, width), 0)

@@ -46,11 +46,11 @@ class Backend:
         height, width, block = picture.view.height, picture.view.width, picture.block
         if self.kernels:
             out, behind = np.empty((3, height, width), np.float32), background.numpy()
-            pool = workers()
+            pool, rgba = workers(), np.ascontiguousarray(picture.rgba)
             if block == 1:
-                pool.run(pool.even(height), composite, picture.rgba, behind, out)
+                pool.run(pool.even(height), composite, rgba, behind, out)
             else:
-                pool.run(pool.even(height), composite_blocks, picture.rgba, block, behind, out)
+                pool.run(pool.even(height), composite_blocks, rgba, block, behind, out)
             return torch.from_numpy(out)
         pixels = torch.from_numpy(picture.rgba).to(self.device).permute(2, 0, 1) / 255
         full = pixels[:3] * pixels[3] + background[:, None, None] * (1 - pixels[3])
