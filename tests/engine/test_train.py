@@ -119,6 +119,35 @@ def test_resuming_gives_the_unbroken_runs_model(dataset, first, trained, tmp_pat
     assert min(r.step for r in reports) > at
 
 
+def test_the_first_half_of_the_steps_sees_pictures_at_half_their_size(
+    dataset, first, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(training, "_SMALLEST_HALVED", 16)
+    recipe, widths, backend = dataclasses.replace(RECIPE, steps=20), [], builtin()
+
+    def seen(*arguments):
+        widths.append(arguments[5].width)
+        if len(widths) == 27:  # of the second training: the seventh step
+            raise Stop
+        return backend.rasterize(*arguments)
+
+    watched = dataclasses.replace(backend, rasterize=seen)
+    alone = dataclasses.replace(dataset, held_out=[])
+    whole = train(alone, lambda: first, recipe, watched)
+    full = dataset.train[0].view.width
+    assert widths == [full // 2] * 10 + [full] * 10
+    path = tmp_path / "training.npz"
+    with pytest.raises(Stop):
+        train(alone, lambda: first, recipe, watched, checkpoint=path, checkpoint_seconds=0)
+    again = train(alone, lambda: pytest.fail("anew"), recipe, watched, checkpoint=path)
+    assert same(again, whole)
+    assert widths[27:] == [full // 2] * 4 + [full] * 10
+    exposed = dataclasses.replace(recipe, exposure=True)  # gains are worked out of whole pictures
+    del widths[:]
+    train(alone, lambda: first, exposed, watched)
+    assert widths == [full] * 20
+
+
 def test_a_foreign_or_damaged_checkpoint_is_said_and_not_used(dataset, first, trained, tmp_path):
     path, warnings = tmp_path / "training.npz", []
     small = dataclasses.replace(RECIPE, steps=20)
