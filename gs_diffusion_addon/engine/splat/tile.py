@@ -59,7 +59,6 @@ _SURE = np.float32(0.01)  # log2 of alpha by which a block counts as reached, ag
 # A prepared splat: value and slopes in the left half of the tile, in the right half, the
 # second-order part (a, b, c), color, center and what :func:`mark` compares with.
 PREPARED = 16
-HALF_TILE = TILE_X // 2
 MIDDLE_X, MIDDLE_Y = np.float32(TILE_X / 2), np.float32(TILE_Y / 2)  # of a tile
 _LEFT_X, _RIGHT_X = np.float32(TILE_X / 4), np.float32(TILE_X * 3 / 4)  # the halves' middles
 AT_P, AT_Q, AT_R = 0, 1, 2
