@@ -259,12 +259,19 @@ def complete(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     out = {**expand(str(given.get("preset", ""))), **given}
     for name, value in out.items():
         is_file = name == "style" and Path(str(value)).suffix and (folder / value).is_file()
-        if value and (knob(name).path or is_file) and name not in PROGRAMS:
+        is_model = name in ("checkpoint", "vae") and _holds_model(folder, value)
+        if value and (knob(name).path or is_file or is_model) and name not in PROGRAMS:
             out[name] = str((folder / Path(value).expanduser()).resolve())
     for name in ("schedule", "later"):
         if out.get(name):
             out[name] = ";".join(_with_pictures(p, folder) for p in str(out[name]).split(";"))
     return out
+
+
+def _holds_model(folder: Path, name: Any) -> bool:
+    """Whether this is a folder with a diffusers model and not a name on a server or the hub."""
+    place = folder / Path(str(name)).expanduser()
+    return any((place / f).is_file() for f in ("model_index.json", "config.json"))
 
 
 def _with_pictures(part: str, folder: Path) -> str:

@@ -36,6 +36,21 @@ def test_pictures_in_a_schedule_are_found_from_wherever_the_run_goes_on(tmp_path
     assert found["later"] == "style=b.png"
 
 
+def test_a_folder_with_a_model_is_found_from_anywhere_and_other_names_stay(tmp_path):
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "models" / "empty").mkdir()
+    (tmp_path / "models" / "tiny" / "model_index.json").touch()
+    for name, found in (
+        ("models/tiny", str(tmp_path / "models" / "tiny")),
+        ("models/empty", "models/empty"),
+        ("segmind/tiny-sd", "segmind/tiny-sd"),
+        ("sd15.safetensors", "sd15.safetensors"),
+        ("", ""),
+    ):
+        assert complete({"checkpoint": name}, tmp_path)["checkpoint"] == found
+        assert complete({"vae": name}, tmp_path)["vae"] == found
+
+
 @pytest.mark.parametrize(
     "text",
     ["strength", "strength=", "=3", "strength=0.5->2", "views=9->12", "strength=1..0/1",
