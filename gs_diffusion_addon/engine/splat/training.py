@@ -54,7 +54,7 @@ class Recipe:
     split_share: float = 0.12
     faintest: float = 0.01
     exposure: bool = False  # let each training view be brighter or darker than the model
-    coarse: float = 0.5  # of the steps, the first ones, see pictures at half their size
+    coarse: float = 0.5  # of the steps, the first ones, see half-size pictures on the processor
     depth: float = 0.0  # weight of :mod:`.depth`, where pictures have depth
     judge_share: float = 0.1  # of the steps: how often held-out pictures are looked at
     judges: int = 4  # held-out pictures looked at during training
@@ -211,7 +211,7 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
             exposure.center(state.exposure)
     number = state.queue.pop()
     full = dataset.train[number]
-    picture = full.halved() if _is_coarse(state.step, recipe, full) else full
+    picture = full.halved() if _is_coarse(state.step, recipe, full, backend) else full
     background = torch.from_numpy(state.rng.random(3, np.float32)).to(backend.device)
     model = state.model
     rendering = backend.rasterize(*model.arguments(), picture.view, background)
@@ -241,10 +241,12 @@ def _step(state: State, dataset: Dataset, recipe: Recipe, backend: Backend) -> f
     return float(loss.detach())
 
 
-def _is_coarse(step: int, recipe: Recipe, picture: Picture) -> bool:
-    """Whether this step looks at half the size: not where a view's own exposure is worked out of
-    whole pictures, nor where little would be left.
+def _is_coarse(step: int, recipe: Recipe, picture: Picture, backend: Backend) -> bool:
+    """Whether this step looks at half the size: on the processor, which saves its time; not where a
+    view's own exposure is worked out of whole pictures, nor where little would be left.
     """
+    if backend.device != "cpu" or backend.strategy:
+        return False
     small = min(picture.view.width, picture.view.height) < _SMALLEST_HALVED
     return step < recipe.coarse * recipe.steps and not (small or recipe.exposure)
 
