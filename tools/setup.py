@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 SPLAT_TRANSFORM = "@playcanvas/splat-transform@2.7.1"
+NPM_SECONDS = 240  # for that one package, with all it needs
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,10 +102,16 @@ def splat_transform(say) -> None:
         return
     say(f"Installing {SPLAT_TRANSFORM}")
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts"]
-    done = subprocess.run(
-        [*command, "--prefix", str(folder), SPLAT_TRANSFORM], capture_output=True, check=False
-    )
-    if done.returncode:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        # npm has been seen to wait for good.
+        done = subprocess.run(
+            [*command, "--prefix", str(folder), SPLAT_TRANSFORM], **quiet, timeout=NPM_SECONDS
+        )
+        failed = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        failed = True
+    if failed:
         say(f"{SPLAT_TRANSFORM} cannot be had from npm; the test that needs it is skipped.")
 
 

@@ -5,6 +5,7 @@ The machine is a folder of stand-ins on the PATH: apt-get, apt-cache, id, Python
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -166,3 +167,24 @@ def test_the_tests_own_helpers_are_not_needed(machine):
 def test_nothing_of_this_machine_leaks_in(machine):
     assert set(os.listdir(machine.bin)) == {*TOOLS, "id"}
     assert "found: no Python" in machine.stops()
+
+
+@pytest.mark.parametrize(
+    ("program", "is_said"), [("exec sleep 300", True), ("exit 1", True), ("exit 0", False)]
+)
+def test_an_npm_that_waits_for_good_or_fails_only_costs_its_test(
+    tmp_path, monkeypatch, program, is_said
+):
+    (tmp_path / "npm").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    spec = importlib.util.spec_from_file_location("setup_script", SCRIPT.with_name("setup.py"))
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    monkeypatch.setattr(script, "NPM_SECONDS", 1 if "sleep" in program else 60)
+    said: list[str] = []
+    script.splat_transform(said.append)
+    assert any("the test that needs it is skipped" in line for line in said) == is_said
+    assert said[0].startswith("Installing")
