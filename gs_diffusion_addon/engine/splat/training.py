@@ -1,10 +1,11 @@
 """The training loop: posed pictures and first splats in, a trained model out.
 
-The recipe was measured here (facts/trainers.md): start on the surface, the paper's learning
-rates times three, a random background in every step (which teaches transparency without a loss
-of its own), L1 + 0.2 D-SSIM around the object, and a few splits with prunes in the first two
-thirds. The same seed gives the same model, bit for bit, whatever the number of threads and
-however often it was resumed.
+The recipe was measured here (facts/trainers.md, docs/trainers.md): start on the surface, the
+paper's learning rates times three, which settle in the second half, pictures at half their size
+in the first, a random background in every step (which teaches transparency without a loss of its
+own), L1 + 0.2 D-SSIM around the object, and a few splits with prunes in the first two thirds. The
+same seed gives the same model, bit for bit, whatever the number of threads and however often it
+was resumed.
 """
 
 from __future__ import annotations
