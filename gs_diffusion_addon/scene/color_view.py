@@ -74,8 +74,8 @@ def leave_tone_mapping(scene: bpy.types.Scene, keep_raw: bool = True) -> list[st
     colored = [name for name, changed in _adjustments(view).items() if changed]
     if colored:
         said.append(
-            f"The scene's {' and '.join(colored)} change the splat's colors, too; Match the "
-            "Trainer's Colors resets them."
+            f"The splat's colors are changed by the scene's {' and '.join(colored)}, too; "
+            "Match the Trainer's Colors undoes that."
         )
     return said
 

@@ -84,7 +84,7 @@ def test_a_splat_changes_a_scenes_view_alone_and_says_so():
     assert (view.view_transform, view.look) == ("Standard", "None")
     assert (view.exposure, view.gamma, view.use_curve_mapping) == (0.5, 1.25, True)
     assert "is Standard now" in said[0] and "it was AgX" in said[0]
-    assert "exposure and gamma and curves change" in said[1] and len(said) == 2
+    assert "by the scene's exposure and gamma and curves, too" in said[1] and len(said) == 2
     assert len(splat_display.adapt_scene(scene)) == 1  # a second splat changes nothing more
     assert color_view.restore_view(scene)
     assert (view.view_transform, view.look, view.exposure) == ("AgX", "AgX - High Contrast", 0.5)
