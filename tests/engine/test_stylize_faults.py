@@ -8,7 +8,9 @@ import ssl
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from gs_diffusion_addon.engine.stylize.pool import Pool, Task
 from tests.engine.stylize_helpers import Recorder, make_turntable, small
 from tests.servers.a1111_data import FAULTS
 from tests.servers.a1111_server import A1111Server
+from tests.servers.pictures import restyle
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +33,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(client, "SETTLE_SECONDS", 0.1)
     monkeypatch.delenv(client.AUTH_VARIABLE, raising=False)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def settings_for(*servers: A1111Server, **changes: object):
@@ -191,29 +201,34 @@ MANY = {"sides": 1, "page_size": 64, "views": 8, "keys": 8, "rings": "none"}
 
 
 def test_two_servers_share_the_pages(tmp_path: Path) -> None:
-    walls = {}
+    """Each of two servers draws its page only while the other draws one, too."""
     for count in (1, 2):
-        servers = [A1111Server(seconds_per_page=0.25).start() for _ in range(count)]
+        together = threading.Barrier(count, timeout=60.0)
+
+        def draw(*given: Any, meeting: threading.Barrier = together) -> np.ndarray:
+            meeting.wait()
+            return restyle(*given)
+
+        servers = [A1111Server(artist=draw).start() for _ in range(count)]
         settings = settings_for(*servers, **MANY)
-        run = make_turntable(tmp_path / str(count), settings)
-        began = time.monotonic()
-        run_stage(run, settings, Recorder())
-        walls[count] = time.monotonic() - began
-        jobs = [len(s.jobs) for s in servers]
-        assert sum(jobs) == 8 and min(jobs) >= 3
+        run_stage(make_turntable(tmp_path / str(count), settings), settings, Recorder())
+        assert [len(s.jobs) for s in servers] == [8 // count] * count
         for server in servers:
             server.stop()
-    assert walls[2] < 0.75 * walls[1]
     for k in range(8):
         both = [(tmp_path / n / "iter1/keys" / f"keys{k:05d}.png").read_bytes() for n in "12"]
         assert both[0] == both[1]
 
 
 def test_a_dying_server_gives_its_page_back(tmp_path: Path) -> None:
-    with (
-        A1111Server(seconds_per_page=0.1) as good,
-        A1111Server(["ok", "die"], seconds_per_page=0.1) as bad,
-    ):
+    bad = A1111Server(["ok", "die"])
+
+    def patient(*given: Any) -> np.ndarray:
+        """Leave two pages to the bad server, however slow its thread is to start."""
+        wait_until(lambda: len(bad.jobs) == 2)
+        return restyle(*given)
+
+    with A1111Server(artist=patient) as good, bad:
         settings = settings_for(good, bad, **MANY)
         run = make_turntable(tmp_path, settings)
         emit = Recorder()
@@ -237,7 +252,7 @@ def test_servers_with_different_models_are_refused(tmp_path: Path) -> None:
 
 def test_stopping_interrupts_every_server(tmp_path: Path) -> None:
     """As SIGTERM does: raised in the main thread while both servers work."""
-    stopped = threading.Event()
+    stopped, both = threading.Event(), threading.Barrier(2, timeout=60.0)
 
     class Slow:
         def __call__(self, *_: object) -> None: ...
@@ -246,8 +261,13 @@ def test_stopping_interrupts_every_server(tmp_path: Path) -> None:
             stopped.set()
 
     pool = Pool([Slow(), Slow()], print)
-    threading.Timer(0.2, _thread.interrupt_main).start()
-    tasks = [Task(f"page {k}", lambda _: time.sleep(1.0) or True) for k in range(4)]
+
+    def work(_: object) -> None:
+        if both.wait() == 0:
+            _thread.interrupt_main()
+        assert stopped.wait(60.0)
+
+    tasks = [Task(f"page {k}", work) for k in range(4)]
     with pytest.raises((KeyboardInterrupt, Interrupted)):
         pool.run(tasks)
     assert stopped.is_set()
