@@ -7,7 +7,7 @@ WORKER = .venv-worker/bin/python
 .PHONY: help setup setup-test demo test test-slow lint bench package repository blender-test clean cuda-check lock
 
 help:
-	@echo "make demo [OUT=DIR]   restyle a head into a splat, into runs/demo (about 5 minutes on 2 cores)"
+	@echo "make demo [OUT=DIR]   restyle a head into a splat, into runs/demo (about 6 minutes on 2 cores)"
 	@echo "make test             all tests but the slow ones"
 	@echo "make lint             ruff and mypy"
 	@echo "make bench [NAME=x]   the comparisons behind README's numbers"
