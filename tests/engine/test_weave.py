@@ -65,24 +65,37 @@ def test_values_go_to_the_surface_and_back():
     assert not back[~views[2].mask].any()
 
 
-def test_labels_reach_the_best_energy_of_a_small_chain():
-    """Against trying all labelings; on a chain message passing is exact."""
-    rng = np.random.default_rng(0)
-    count, keys = 7, 3
+def chain(count, keys, unseen, seed):
+    """The problem of a chain of nodes, a tenth of them hidden from some keys, ``unseen`` from all.
+
+    Costs and colors are random. On a chain message passing is exact.
+    """
+    rng = np.random.default_rng(seed)
     data = rng.random((count, keys)).astype(np.float32)
     color = rng.random((count, keys, 3)).astype(np.float32)
-    seen = np.ones((count, keys), np.float32)
-    seen[3, 1] = 0
-    data[3, 1] = labels.NEVER
+    seen = (rng.random((count, keys)) > 0.1).astype(np.float32)
+    seen[:, 0] = 1
+    seen[list(unseen)] = 0
+    data[seen == 0] = labels.NEVER
     pairs = [[b for b in (a - 1, a + 1) if 0 <= b < count] for a in range(count)]
     first = np.cumsum([0, *map(len, pairs)]).astype(np.int32)
-    neighbor = np.concatenate(pairs).astype(np.int32)
-    problem = first, neighbor, data, color, seen
-    found = labels.solve(*problem, 0.3, 8)
+    return first, np.concatenate(pairs).astype(np.int32), data, color, seen
+
+
+@pytest.mark.parametrize("unseen", [(), (3,), (1, 4, 5), (0, 6)])
+@pytest.mark.parametrize("seed", range(4))
+def test_labels_reach_the_best_energy_of_a_small_chain(unseen, seed):
+    """Against trying all labelings."""
+    problem = chain(7, 3, unseen, seed)
+    # Costs of nodes that no key sees are all the same, and would swallow the others' digits.
+    problem[2][list(unseen)] = 0
     best = min(
         labels.energy(*problem, 0.3, np.array(guess, np.int32))
-        for guess in itertools.product(range(keys), repeat=count)
+        for guess in itertools.product(range(3), repeat=7)
     )
+    problem[2][list(unseen)] = labels.NEVER
+    found = labels.solve(*problem, 0.3, 8)
+    problem[2][list(unseen)] = 0
     assert labels.energy(*problem, 0.3, found) == pytest.approx(best, abs=1e-5)
 
 

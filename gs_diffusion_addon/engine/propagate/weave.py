@@ -25,7 +25,7 @@ SOFT_POWER = 6.0  # cos^p of the coarse band
 FEATHER = 1  # averaging steps over which one key's detail gives way to the next one's
 FACING = 0.35  # what a node pays for a key that sees it edge-on
 SEAM = 1.0  # what a border pays for a difference between two keys of the whole range
-SWEEPS = 8
+SWEEPS = 4
 NOISE, TRUST = 10 / 255, 0.3  # standard deviations of a color and of a gain
 
 Floats = npt.NDArray[np.float32]
