@@ -106,9 +106,10 @@ class Client(Connection):
             try:
                 data = self._work(body, task)
             except (LostAnswer, MissingError) as problem:
-                if isinstance(problem, MissingError) and not self._away():
+                away = self._away()
+                if isinstance(problem, MissingError) and not away:
                     raise PassingFault(str(problem)) from None
-                data = self._ask_again(body, task, problem, warn, watch)
+                data = self._ask_again(body, task, problem, away, warn, watch)
             finally:
                 self._task = ""
         # The flag stays up until the next job begins.
@@ -129,11 +130,20 @@ class Client(Connection):
             raise
 
     def _ask_again(
-        self, body: Any, task: str, problem: GsdError, warn: Warn | None, watch: _Watch
+        self,
+        body: Any,
+        task: str,
+        problem: GsdError,
+        away: bool,
+        warn: Warn | None,
+        watch: _Watch,
     ) -> Any:
-        """The same request once more, which gives the same picture, once nothing runs there."""
+        """The same request once more, which gives the same picture, once nothing runs there.
+
+        ``away``: whether the server was found gone; it may have started again since.
+        """
         try:
-            if self._away():
+            if away:
                 begun = isinstance(problem, LostAnswer)
                 watch.resting = True
                 self._wait_for_return("in the middle of" if begun else "before", warn)

@@ -41,8 +41,10 @@ def locked(root: Path) -> Iterator[None]:
 
 
 def take_soon(file: IO[str]) -> bool:
-    """Take the lock; with a moment's patience, since :func:`in_use` holds it while it looks."""
-    for _ in range(5):
+    """Take the lock; with a moment's patience, since :func:`in_use` holds it while it looks, which
+    on a busy machine may take longer than it should.
+    """
+    for _ in range(20):
         if take(file):
             return True
         time.sleep(0.05)

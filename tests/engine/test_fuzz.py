@@ -23,9 +23,8 @@ guides = pytest.mark.skipif(missing() is not None, reason=missing() or "never")
 def test_damaged_input_ends_as_data_or_as_a_sentence(reader, tmp_path):
     for data in reader.seeds:
         assert trial(reader, data, tmp_path / "seed")[1] is None
-    tally = campaign(reader, tmp_path, 1_000_000, 100_000, 0.6)
-    assert tally.inputs > 0
-    assert not tally.findings
+    tally = campaign(reader, tmp_path, 1_000_000, 1500)  # the same ones on any machine
+    assert not tally.findings and tally.inputs == 1500
 
 
 @guides

@@ -23,8 +23,9 @@ from gs_diffusion_addon.engine.splat.backends import builtin
 from gs_diffusion_addon.engine.splat.dataset import load_any
 from gs_diffusion_addon.engine.splat.initialize import from_silhouettes
 from gs_diffusion_addon.engine.splat.rasterizer import Rendering, Screen
-from gs_diffusion_addon.engine.splat.training import Recipe, train
+from gs_diffusion_addon.engine.splat.training import Recipe, Status, train
 from tests.engine.splat_helpers import random_splats, write_dataset
+from tests.processes import LIMIT, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ("--train-steps", "240", "--splats", "500", "--max-splats", "700", "--threads", "1")
@@ -105,30 +106,33 @@ def test_pause_preview_resume(nerf, tmp_path):
     place = tmp_path / "checkpoints" / "training"
     steps: list[int] = []
     said: list[str] = []
+    asked = threading.Event()
+
+    def report(status: Status) -> None:
+        steps.append(status.step)
+        asked.wait(LIMIT)
+
     worker = threading.Thread(
         target=train,
         args=(data, lambda: from_silhouettes(data.train, data.world, 300, 0, 0),
-              Recipe(steps=400, most_splats=300), builtin(), lambda s: steps.append(s.step),
+              Recipe(steps=400, most_splats=300), builtin(), report,
               place / "training.npz", 1000.0, said.append),
     )  # fmt: skip
     worker.start()
-    deadline = time.monotonic() + 30
-    while not place.is_dir() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(place.is_dir, worker.is_alive)
     splat_tools.request(tmp_path, "pause")
-    while not said and worker.is_alive() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    asked.set()
+    wait_for(lambda: said, worker.is_alive)
     assert "paused" in said[0]
     assert (place / "training.npz").is_file()
     splat_tools.request(tmp_path, "preview")
-    while (place / "preview").exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for(lambda: not (place / "preview").exists(), worker.is_alive)
     assert 0 < read_splats(place / "preview.ply").count <= 300
     halted = len(steps)
     time.sleep(0.3)
     assert len(steps) == halted and worker.is_alive()
     splat_tools.request(tmp_path, "resume")
-    worker.join(60)
+    worker.join(LIMIT)
     assert steps[-1] == 400
     with pytest.raises(InputError, match="No training"):
         splat_tools.request(tmp_path / "checkpoints", "pause")

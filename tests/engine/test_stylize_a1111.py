@@ -19,6 +19,7 @@ from gs_diffusion_addon.core.errors import GsdError, InputError, MissingError, S
 from gs_diffusion_addon.engine.images import read_rgb
 from gs_diffusion_addon.engine.stylize import a1111, run_stage
 from tests.engine.stylize_helpers import Recorder, key_paths, make_turntable, small
+from tests.processes import LIMIT
 from tests.servers.a1111_server import A1111Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,7 +32,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings_for(server: A1111Server, **changes: object):
-    return small(stylizer="a1111", server=server.address, server_timeout=20.0, **changes)
+    return small(stylizer="a1111", server=server.address, server_timeout=LIMIT, **changes)
 
 
 def test_a_whole_stage(tmp_path: Path) -> None:
@@ -137,6 +138,7 @@ def test_bad_settings_are_found_before_anything_is_sent(tmp_path: Path) -> None:
 
 def test_progress_moves_while_the_server_works(tmp_path: Path) -> None:
     with A1111Server(seconds_per_step=0.04) as server:
+        server.pause = server.until_asked()
         settings = settings_for(server)
         run = make_turntable(tmp_path, settings)
         emit = Recorder()
@@ -182,7 +184,7 @@ def test_sigterm_stops_the_servers_job_in_the_middle(tmp_path: Path) -> None:
                 assert child.poll() is None
                 time.sleep(0.02)
             child.send_signal(signal.SIGTERM)
-            assert child.wait(timeout=45) == 130
+            assert child.wait(timeout=LIMIT) == 130
         finally:
             child.kill()
             child.wait()

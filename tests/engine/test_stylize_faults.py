@@ -7,8 +7,6 @@ import shutil
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from gs_diffusion_addon.engine.images import read_rgb
 from gs_diffusion_addon.engine.stylize import run_stage
 from gs_diffusion_addon.engine.stylize.pool import Pool, Task
 from tests.engine.stylize_helpers import Recorder, make_turntable, small
+from tests.processes import LIMIT, wait_for
 from tests.servers.a1111_data import FAULTS
 from tests.servers.a1111_server import A1111Server
 from tests.servers.pictures import restyle
@@ -35,16 +34,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(client.AUTH_VARIABLE, raising=False)
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60.0
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def settings_for(*servers: A1111Server, **changes: object):
     address = ",".join(s.address for s in servers)
-    return small(stylizer="a1111", server=address, server_timeout=20.0, **changes)
+    return small(stylizer="a1111", server=address, server_timeout=LIMIT, **changes)
 
 
 # What a person reads of each fault; those that change nothing need no words.
@@ -92,11 +84,17 @@ def test_everything_once_ends_as_if_nothing_had_happened(tmp_path: Path) -> None
         run_stage(calm, settings, Recorder())
         pages = sorted(server.delivered)
     plan = [f for fault in [*WORDS, "slow", "grid", "webp"] for f in (fault, "ok")]
-    with A1111Server(plan, away=2.0) as server:
+    with A1111Server(plan, away=LIMIT) as server:
         settings = settings_for(server, **knobs)
         run = make_turntable(tmp_path / "stormy", settings)
         emit = Recorder()
-        run_stage(run, settings, emit)
+
+        def listen(event: str, **fields: object) -> None:
+            emit(event, **fields)
+            if "come back" in str(fields.get("message")):
+                server.missed.set()
+
+        run_stage(run, settings, listen)
         assert not server.faults
         assert sorted(server.delivered) == pages and len(pages) == 40  # each once
     said = [w["message"] for w in emit.of("warning")]
@@ -203,7 +201,7 @@ MANY = {"sides": 1, "page_size": 64, "views": 8, "keys": 8, "rings": "none"}
 def test_two_servers_share_the_pages(tmp_path: Path) -> None:
     """Each of two servers draws its page only while the other draws one, too."""
     for count in (1, 2):
-        together = threading.Barrier(count, timeout=60.0)
+        together = threading.Barrier(count, timeout=LIMIT)
 
         def draw(*given: Any, meeting: threading.Barrier = together) -> np.ndarray:
             meeting.wait()
@@ -225,7 +223,7 @@ def test_a_dying_server_gives_its_page_back(tmp_path: Path) -> None:
 
     def patient(*given: Any) -> np.ndarray:
         """Leave two pages to the bad server, however slow its thread is to start."""
-        wait_until(lambda: len(bad.jobs) == 2)
+        wait_for(lambda: len(bad.jobs) == 2)
         return restyle(*given)
 
     with A1111Server(artist=patient) as good, bad:
@@ -252,7 +250,7 @@ def test_servers_with_different_models_are_refused(tmp_path: Path) -> None:
 
 def test_stopping_interrupts_every_server(tmp_path: Path) -> None:
     """As SIGTERM does: raised in the main thread while both servers work."""
-    stopped, both = threading.Event(), threading.Barrier(2, timeout=60.0)
+    stopped, both = threading.Event(), threading.Barrier(2, timeout=LIMIT)
 
     class Slow:
         def __call__(self, *_: object) -> None: ...
@@ -265,7 +263,7 @@ def test_stopping_interrupts_every_server(tmp_path: Path) -> None:
     def work(_: object) -> None:
         if both.wait() == 0:
             _thread.interrupt_main()
-        assert stopped.wait(60.0)
+        assert stopped.wait(LIMIT)
 
     tasks = [Task(f"page {k}", work) for k in range(4)]
     with pytest.raises((KeyboardInterrupt, Interrupted)):
@@ -365,6 +363,7 @@ def test_the_unfinished_picture_is_shown_while_the_server_works(
     monkeypatch.setattr(client, "PICTURE_PULSES", 2)
     for webui in (True, False):
         with A1111Server(seconds_per_step=0.1, webui=webui) as server:
+            server.pause = server.until_asked(4)
             emit = Recorder()
             shown: list[tuple[str, tuple[int, ...]]] = []
             run = make_turntable(tmp_path / f"{webui}", small())

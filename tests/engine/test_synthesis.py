@@ -29,6 +29,7 @@ from gs_diffusion_addon.engine.propagate.synthesis import (
     synthesize,
 )
 from tests.engine import synthetic
+from tests.processes import LIMIT
 
 
 def textured(h=48, w=56, seed=0):
@@ -234,7 +235,7 @@ def test_chains_are_made_once_by_many_threads_and_their_errors_reach_everybody()
     def make(number):
         made.append(number)
         if number < 4:
-            gate.wait(20)  # passes only if four threads make one each at once
+            gate.wait(LIMIT)  # passes only if four threads make one each at once
         if number == 5:
             raise ValueError("broken")
         return number * 10

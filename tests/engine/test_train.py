@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from gs_diffusion_addon.engine.splat.initialize import from_points
 from gs_diffusion_addon.engine.splat.loss import psnr
 from gs_diffusion_addon.engine.splat.training import Recipe, train
 from tests.engine.splat_helpers import random_splats, write_dataset
+from tests.processes import wait_for
 
 RECIPE = Recipe(steps=130, most_splats=900, seed=3)
 ROOT = Path(__file__).resolve().parents[2]
@@ -325,38 +325,42 @@ def test_without_colored_points_it_starts_elsewhere(tmp_path, missing):
 
 
 def test_kill_dash_nine_and_again(tmp_path):
-    """A real child, killed hard after its first checkpoint, then run to the end: the same .ply."""
+    """A real child, killed hard after its first checkpoint, then run to the end: the same .ply.
+
+    It waits for the kill before its 120th step, if that is so late.
+    """
     whole, broken = write_run(tmp_path / "a"), write_run(tmp_path / "b")
     code = (
-        "import sys, dataclasses; from pathlib import Path\n"
+        "import sys, dataclasses, time; from pathlib import Path\n"
         "from gs_diffusion_addon.core.run import Run\n"
         "from gs_diffusion_addon.core.settings import Settings\n"
         "from gs_diffusion_addon.engine.train import run_stage\n"
+        "from gs_diffusion_addon.engine.splat import training\n"
+        "step = training._step\n"
+        "def held(state, *rest):\n"
+        "    if state.step == int(sys.argv[2]): time.sleep(300)\n"
+        "    return step(state, *rest)\n"
+        "training._step = held\n"
         "s = dataclasses.replace(Settings(), trainer='builtin', train_steps=150, splats=500,\n"
         "    max_splats=700, checkpoint_seconds=0.02)\n"
         "def emit(event, **f): print(event, f, flush=True)\n"
         "run_stage(Run(Path(sys.argv[1]), 1), s, emit)\n"
     )
 
-    def start(run: Run) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", code, str(run.root)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
+    def start(run: Run, held: int = -1) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", code, str(run.root), str(held)]
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
-    child = start(broken)
-    deadline = time.monotonic() + 300  # of compiling on a busy machine
-    while not (broken.checkpoints / "training.npz").is_file():
-        assert time.monotonic() < deadline
-        assert child.poll() is None
-        time.sleep(0.02)
+    child = start(broken, 120)
+    wait_for((broken.checkpoints / "training.npz").is_file, lambda: child.poll() is None)
     os.kill(child.pid, signal.SIGKILL)
     child.communicate()
-    assert not train_stage.result_path(
-        broken, dataclasses.replace(SETTINGS, train_steps=400)
-    ).is_file()
+    done = dataclasses.replace(SETTINGS, train_steps=150)
+    assert not train_stage.result_path(broken, done).is_file()
     for run in (broken, whole):
-        out, _ = start(run).communicate(timeout=300)
+        out, _ = start(run).communicate(timeout=600)
         assert "warning" not in out
+        assert train_stage.result_path(run, done).is_file()
     ply = Path("point_cloud/iteration_150/point_cloud.ply")
     assert (broken.model / ply).read_bytes() == (whole.model / ply).read_bytes()
 

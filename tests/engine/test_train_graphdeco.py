@@ -17,7 +17,7 @@ from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine.images import read_rgb
 from gs_diffusion_addon.engine.train import graphdeco, graphdeco_views, result_path, run_stage
 
-from ..processes import wait_for
+from ..processes import LIMIT, wait_for
 from ..trainers import standins
 from .trainer_helpers import make_run
 
@@ -47,7 +47,7 @@ def standin(monkeypatch, installed, tmp_path):
         graphdeco_python=str(installed[1]),
         train_steps=60,
         sh_degree=1,
-        silence=30.0,
+        silence=LIMIT,
     )
     yield settings, ask
     checkouts.probe.cache_clear()
@@ -167,8 +167,8 @@ def test_a_silent_hang_is_ended_and_the_same_command_goes_on(standin, tmp_path):
     settings, ask = standin
     ask(fault="hang")
     run = make_run(tmp_path / "run")
-    with pytest.raises(StageError, match=r"printed nothing for 2 s.*last checkpoint"):
-        graphdeco.train(run, dataclasses.replace(settings, silence=2.0), Events())
+    with pytest.raises(StageError, match=r"printed nothing for 10 s.*last checkpoint"):
+        graphdeco.train(run, dataclasses.replace(settings, silence=10.0), Events())
     ask(fault="")
     graphdeco.train(run, dataclasses.replace(settings, graphdeco_renders=False), Events())
     second = calls(tmp_path)[1]

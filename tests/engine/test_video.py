@@ -14,6 +14,7 @@ from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine.images import write_png
 from gs_diffusion_addon.engine.video import encode, turntable_video, write_video
+from tests.processes import LIMIT
 
 
 def read_back(path: Path) -> tuple[dict, np.ndarray]:
@@ -99,6 +100,6 @@ def test_a_picture_that_cannot_be_made_does_not_leave_ffmpeg_waiting(tmp_path: P
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    thread.join(60)
+    thread.join(LIMIT)
     assert [type(error) for error in said] == [PermissionError]
     assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ import hashlib
 import json
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from http.server import ThreadingHTTPServer
@@ -26,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.processes import wait_for
 from tests.servers import a1111_control as control
 from tests.servers.a1111_data import (
     FAULTS,
@@ -57,7 +59,8 @@ class A1111Server:
     ``webui`` False one with --nowebui; ``models`` the checkpoints; ``schedulers`` False a server
     before 1.9, whose sampler names are combined; ``controlnet`` its ControlNet models or None
     without the extension; ``units`` how many units it heeds; ``away`` the seconds after which a
-    server that went is back; ``record`` a file that gets one JSON line a delivered page.
+    server that went is back, or sooner, as soon as ``missed`` is set; ``record`` a file that gets
+    one JSON line a delivered page. ``pause`` is called in each step, and sleeps.
     ``requests`` records (method, path, body) of everything asked; ``jobs`` the img2img bodies that
     were worked on; ``delivered`` the init images whose good picture was sent.
     """
@@ -97,6 +100,8 @@ class A1111Server:
         self.stuck_model = False
         self.seconds_per_step, self.seconds_per_page = seconds_per_step, seconds_per_page
         self.away, self.hang_up, self.record = away, "", record
+        self.missed = threading.Event()
+        self.pause: Callable[[], object] = lambda: time.sleep(self.seconds_per_step)
         self.artist = artist
         self.requests: list[tuple[str, str, Any]] = []
         self.jobs: list[dict[str, Any]] = []
@@ -135,6 +140,24 @@ class A1111Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def come_back(self) -> None:
+        """Start again after a while, or when somebody who noticed it sets ``missed``."""
+        self.missed.wait(self.away)
+        self.missed.clear()
+        self.start()
+
+    def until_asked(self, times: int = 1) -> Callable[[], None]:
+        """A ``pause`` that ends when the progress was asked for so often since the step began."""
+
+        def asked() -> int:
+            return self.paths().count("/sdapi/v1/progress")
+
+        def pause() -> None:
+            before = asked()
+            wait_for(lambda: asked() >= before + times)
+
+        return pause
 
     @property
     def address(self) -> str:

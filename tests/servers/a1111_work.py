@@ -48,7 +48,7 @@ def work(server: Any, body: Any, picture: np.ndarray, fault: str) -> Any:
     if fault in ("die", "die_back", "refuse"):
         server.stop()
         if fault != "die":
-            threading.Timer(server.away, server.start).start()
+            threading.Thread(target=server.come_back, daemon=True).start()
         if fault != "refuse":
             raise ConnectionAbortedError
     if fault == "reset":
@@ -73,7 +73,7 @@ def run_steps(server: Any, body: Any, fault: str) -> float:
         if server.state["interrupted"]:
             return step / steps
         server.state["sampling_step"] = step
-        time.sleep(server.seconds_per_step)
+        server.pause()
     time.sleep({"html504": 0.1, "slow": 1.0}.get(fault, 0))
     return 1.0
 

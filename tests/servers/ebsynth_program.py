@@ -3,15 +3,16 @@
     python ebsynth_program.py PROJECT... [--seed N] [--delay S] [--bad] [--stop-after N]
 
 It reads the format from its description, on its own, and works like a slow, clumsy user: rows and
-frames out of order, pictures written in two halves, with --bad some of a wrong size first, with
---stop-after it is closed in the middle. A frame is its key's picture, its red channel the key's
-number and its green one the frame's.
+frames out of order, pictures written in two halves, with --bad some of a wrong size until
+status.json says so, with --stop-after it is closed in the middle. A frame is its key's picture, its
+red channel the key's number and its green one the frame's.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import random
 import struct
 import time
@@ -107,8 +108,17 @@ def main() -> None:
             late.append((path, pixels))
         else:
             write(path, png(pixels), arguments.delay)
+    end = time.monotonic() + 120
+    while late and not complained(arguments.projects[0].with_name("status.json")):
+        assert time.monotonic() < end, "nobody minds a wrong size"
+        time.sleep(0.02)
     for path, pixels in late:
         write(path, png(pixels), arguments.delay)
+
+
+def complained(status: Path) -> bool:
+    """Whether the run noticed a picture of a wrong size."""
+    return any(row["wrong_size"] for row in json.loads(status.read_text("utf-8"))["rows"])
 
 
 def write(path: Path, data: bytes, delay: float) -> None:

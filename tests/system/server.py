@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gs_diffusion_addon.core.interpreters import worker_python
 from gs_diffusion_addon.core.settings import Settings
+from tests.processes import LIMIT
 
 from .program import ROOT
 
@@ -28,4 +29,4 @@ def server(faults: list[str], record: Path) -> Iterator[str]:
         yield process.stdout.readline().split()[2].rstrip(";")
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=LIMIT)

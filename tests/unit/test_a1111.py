@@ -19,6 +19,7 @@ from gs_diffusion_addon.core import a1111
 from gs_diffusion_addon.core.a1111 import Client
 from gs_diffusion_addon.core.a1111_wire import Job
 from gs_diffusion_addon.core.errors import InputError, MissingError, StageError
+from tests.processes import LIMIT, wait_for
 from tests.servers.a1111_server import A1111Server
 from tests.servers.pictures import decode_any, decode_png, encode
 
@@ -31,6 +32,7 @@ JOB = Job(
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(a1111, "PULSE_SECONDS", 0.02)
+    monkeypatch.setattr(a1111, "INTERRUPT_SECONDS", LIMIT)
     monkeypatch.delenv(a1111.AUTH_VARIABLE, raising=False)
 
 
@@ -151,6 +153,7 @@ def test_other_encodings_are_recognized(kind: str) -> None:
 def test_progress_is_reported_while_waiting() -> None:
     pulses = []
     with A1111Server(seconds_per_step=0.05) as server:
+        server.pause = server.until_asked()
         Client(server.address).img2img(JOB, report=pulses.append)
     running = [p for p in pulses if not p.idle]
     assert len(running) >= 2
@@ -161,22 +164,29 @@ def test_progress_is_reported_while_waiting() -> None:
 @pytest.mark.parametrize("webui", [True, False])
 def test_cancel_interrupts_our_own_job(webui: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A timeout stands for every exception; without the web page nobody knows whose job runs."""
-    with A1111Server(seconds_per_step=0.15, webui=webui) as server:
+    over = threading.Event()
+    with A1111Server(webui=webui) as server:
+        server.pause = lambda: wait_for(lambda: over.is_set() or server.state["interrupted"])
         with pytest.raises(StageError, match="--server-timeout"):
-            Client(server.address, timeout=0.4).img2img(JOB)
+            Client(server.address, timeout=2.0).img2img(JOB)
         assert ("/sdapi/v1/interrupt" in server.paths()) == webui
+        over.set()
 
 
 def test_cancel_leaves_somebody_elses_job_alone() -> None:
-    with A1111Server(seconds_per_step=0.15) as server:
+    over = threading.Event()
+    with A1111Server() as server:
+        server.pause = lambda: over.wait(LIMIT)
         other = threading.Thread(target=Client(server.address).img2img, args=(JOB,), daemon=True)
         other.start()
-        while not server.active:
-            pass
-        with pytest.raises(StageError):
-            Client(server.address, timeout=0.2).img2img(JOB)
+        wait_for(lambda: server.active)
+        with pytest.raises(StageError, match="--server-timeout"):
+            Client(server.address, timeout=0.5).img2img(JOB)
+        assert "/internal/progress" in server.paths()
         assert "/sdapi/v1/interrupt" not in server.paths()
-        other.join()
+        over.set()
+        other.join(LIMIT)
+        assert not other.is_alive() and len(server.delivered) >= 1
 
 
 # --- reaching the server ------------------------------------------------------------------------
@@ -272,7 +282,7 @@ def test_something_else_answers() -> None:
 
 
 def test_describe_and_masked(server: A1111Server) -> None:
-    assert "tiny-sd15" in a1111.describe(server.address, timeout=2.0)
+    assert "tiny-sd15" in a1111.describe(server.address, timeout=LIMIT)
     assert a1111.masked("http://me:secret@host:7860") == "http://host:7860"
     assert a1111.masked("me:secret@host") == "host"
     assert a1111.masked("http://host:7860/a@b") == "http://host:7860/a@b"

@@ -63,6 +63,7 @@ from gs_diffusion_addon.core import a1111_wire as wire
 from gs_diffusion_addon.core.a1111 import Client
 from gs_diffusion_addon.core.a1111_control import Unit, unit_body
 from gs_diffusion_addon.core.errors import StageError
+from tests.processes import LIMIT
 from tests.servers.a1111_data import model_entry
 from tests.servers.a1111_server import A1111Server
 from tests.servers.pictures import encode
@@ -115,11 +116,11 @@ def test_a_server_that_comes_back_is_left_alone_at_first(monkeypatch: pytest.Mon
     """Only its port is looked at until it has had time to make its API."""
     monkeypatch.setattr(a1111, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(a1111, "SETTLE_SECONDS", 0.6)
-    with A1111Server(["die_back"], away=1.5) as server:
+    with A1111Server(["die_back"], away=LIMIT) as server:
         back: list[float] = []
         start = server.start
         monkeypatch.setattr(server, "start", lambda: (back.append(time.monotonic()), start())[1])
-        client = Client(server.address, patience=20)
+        client = Client(server.address, patience=LIMIT)
         first: list[float] = []
         answer = server.answer
 
@@ -129,7 +130,7 @@ def test_a_server_that_comes_back_is_left_alone_at_first(monkeypatch: pytest.Mon
             return answer(method, path, body)
 
         monkeypatch.setattr(server, "answer", listen)
-        assert client.img2img(JOB).seed == 7
+        assert client.img2img(JOB, warn=lambda _: server.missed.set()).seed == 7
     assert first[0] - back[0] >= 0.55
 
 
@@ -137,7 +138,7 @@ def test_a_server_that_comes_back_gets_its_model_again(monkeypatch: pytest.Monke
     """A1111 lists a model with its hash once it was loaded, and starts with the last one saved."""
     monkeypatch.setattr(a1111, "PULSE_SECONDS", 0.02)
     monkeypatch.setattr(a1111, "SETTLE_SECONDS", 0.0)
-    with A1111Server(["die_back"]) as server:
+    with A1111Server(["die_back"], away=LIMIT) as server:
         hashed = {"tiny-sd15"}
 
         def model_list() -> list[dict[str, object]]:
@@ -148,7 +149,7 @@ def test_a_server_that_comes_back_gets_its_model_again(monkeypatch: pytest.Monke
             return entries
 
         monkeypatch.setattr(server, "model_list", model_list)
-        client = Client(server.address, patience=20)
+        client = Client(server.address, patience=LIMIT)
         client.use_model("tiny-random")
         hashed.add("tiny-random")
         start = server.start
@@ -158,5 +159,5 @@ def test_a_server_that_comes_back_gets_its_model_again(monkeypatch: pytest.Monke
             return start()
 
         monkeypatch.setattr(server, "start", start_with_another)
-        assert client.img2img(JOB).seed == 7
+        assert client.img2img(JOB, warn=lambda _: server.missed.set()).seed == 7
         assert server.loaded == "tiny-random" and not server.faults

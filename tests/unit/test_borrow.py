@@ -14,6 +14,7 @@ from gs_diffusion_addon.core.settings import from_json
 from gs_diffusion_addon.core.sweep import Job
 from gs_diffusion_addon.core.sweep_run import Groups
 from gs_diffusion_addon.core.version import version
+from tests.processes import LIMIT
 
 NAMES = ("train_main/r_0.png", "guides/r_0.exr", "transforms_train_main.json", "iter0.mp4")
 
@@ -153,7 +154,7 @@ def test_a_sweep_renders_each_turntable_once_and_first(tmp_path, settings):
     waiting.join(0.3)
     assert waiting.is_alive()
     groups.rendered(jobs[0])
-    waiting.join(5)
+    waiting.join(LIMIT)
     assert not waiting.is_alive()
     stop.set()
     groups.wait(Job("b2", {"model": model, "views": 16, "prompt": "b2"}), stop)

@@ -19,6 +19,7 @@ from gs_diffusion_addon.core.errors import InputError, Interrupted
 from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.core.process import Ended
 from gs_diffusion_addon.core.sweep import flags, read_sweep, slug
+from tests.processes import LIMIT
 
 ROOT = Path(__file__).parents[2]
 PARSER = build()
@@ -170,7 +171,7 @@ def test_a_sweep_hears_that_it_is_to_stop(tmp_path, monkeypatch):
     def run_child(command, **options):
         begun.append(command)
         threading.Timer(0.3, stop.set).start()
-        assert stop.wait(20)
+        assert stop.wait(LIMIT)
         raise Interrupted("Stopped.")
 
     monkeypatch.setattr(sweep_run, "run_child", run_child)
@@ -190,7 +191,7 @@ def test_runs_go_on_when_one_fails_and_share_the_processors(tmp_path, monkeypatc
         most.append(len(together))
         seen.append(command)
         options["on_event"]({"event": "stage_skipped", "stage": "turntable", "iteration": 0})
-        gate.wait(20)  # until the second one is there
+        gate.wait(LIMIT)  # until the second one is there
         together.pop()
         out = command[command.index("--out") + 1]
         bad = out.endswith("seed-2")

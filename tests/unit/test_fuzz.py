@@ -22,7 +22,6 @@ from gs_diffusion_addon.core.sweep import read_sweep
 from ..fuzz_readers import core_readers
 from ..fuzzing import Reader, campaign, damaged, most_memory, trial
 
-SECONDS = 0.4
 READERS = core_readers()
 
 SHAPES = [(3,), (4, 3), (), (3,), (4,)]
@@ -33,9 +32,8 @@ POSE = [[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 5], [0, 0, 0, 1.0]]
 def test_damaged_input_ends_as_data_or_as_a_sentence(reader, tmp_path):
     for data in reader.seeds:
         assert trial(reader, data, tmp_path / "seed")[1] is None
-    tally = campaign(reader, tmp_path, 1_000_000, 100_000, SECONDS)
-    assert tally.inputs > 0
-    assert not tally.findings
+    tally = campaign(reader, tmp_path, 1_000_000, 1000)  # the same ones on any machine
+    assert not tally.findings and tally.inputs == 1000
 
 
 def test_the_fuzzer_finds_what_is_wrong(tmp_path):

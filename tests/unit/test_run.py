@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from types import SimpleNamespace
 
 import pytest
 
 from gs_diffusion_addon.core import folder, lock, pipeline, run, stages
 from gs_diffusion_addon.core.errors import InputError
+from tests.processes import LIMIT
 
 
 def test_atomic_leaves_nothing_after_an_error(tmp_path):
@@ -69,7 +69,7 @@ def test_a_file_is_replaced_while_another_process_reads_it(tmp_path):
     assert reader.stdout.readline() == "open\n"
     run.write_text(path, "new")
     assert path.read_text() == "new"
-    assert reader.communicate(timeout=20)[0] == "old\n"
+    assert reader.communicate(timeout=LIMIT)[0] == "old\n"
 
 
 def test_json_refuses_nan(tmp_path):
@@ -175,9 +175,10 @@ def test_a_second_start_of_a_new_run_deletes_nothing_of_the_first(tmp_path, monk
         assert (root / "logs" / "0-turntable.log").read_text() == "of the first"
 
 
-def test_somebody_looking_whether_a_run_is_in_use_keeps_nobody_out(tmp_path):
+def test_somebody_looking_whether_a_run_is_in_use_keeps_nobody_out(tmp_path, monkeypatch):
+    """Who looks is gone when the other one looks again."""
     looker = (tmp_path / ".lock").open("a+")
     assert lock.take(looker)
-    threading.Timer(0.05, looker.close).start()
+    monkeypatch.setattr(lock.time, "sleep", lambda _seconds: looker.close())
     with lock.locked(tmp_path):
         pass

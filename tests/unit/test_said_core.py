@@ -64,8 +64,8 @@ def _(tmp_path, monkeypatch):
 @says("does not tell whether it still works")
 def _(tmp_path, monkeypatch):
     it = client()
-    it._away, it.flavour = lambda: False, lambda: a1111_flavours.SDCPP
-    it._ask_again({}, "task", LostAnswer("The server broke off."), None, None)
+    it.flavour = lambda: a1111_flavours.SDCPP
+    it._ask_again({}, "task", LostAnswer("The server broke off."), False, None, None)
 
 
 @says("does not use the VAE 'ft-mse.safetensors' after")
@@ -234,7 +234,7 @@ def _(tmp_path, monkeypatch):
 
 @says("--help gave no answer in 0.2 s")
 def _(tmp_path, monkeypatch):
-    programs.help_of((str(write_program(tmp_path / "brush", "exec sleep 5")),), timeout=0.2)
+    programs.help_of((str(write_program(tmp_path / "brush", "exec sleep 300")),), timeout=0.2)
 
 
 @says("cannot be started: ")

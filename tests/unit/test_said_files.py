@@ -84,7 +84,7 @@ def _(tmp_path, monkeypatch):
 
 @says("splat-transform was not done with a.ply")
 def _(tmp_path, monkeypatch):
-    tool = write_program(tmp_path / "tool", "exec sleep 60")
+    tool = write_program(tmp_path / "tool", "exec sleep 300")
     monkeypatch.setattr(splat_tools, "splat_transform", lambda: [str(tool)])
     monkeypatch.setattr(splat_tools, "CONVERT_SECONDS", 0.2)
     splat_tools.convert(splat_file(tmp_path / "a.ply", b"", b""), tmp_path / "a.sog")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import LIMIT
+
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "setup.sh"
 TOOLS = ("sh", "dirname", "uname", "grep", "tail", "env", "cat", "ln")
 
@@ -53,7 +55,7 @@ class Machine:
         """Run the script; what it says must be lines without a shell's complaint."""
         command = [shutil.which("sh"), str(self.tools / "setup.sh"), *arguments]
         done = subprocess.run(
-            command, env=self.env, capture_output=True, text=True, check=False, timeout=60
+            command, env=self.env, capture_output=True, text=True, check=False, timeout=LIMIT
         )
         assert "setup.sh:" not in done.stderr and "not found" not in done.stderr, done.stderr
         return done
