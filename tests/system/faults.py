@@ -24,6 +24,7 @@ from pathlib import Path
 from gs_diffusion_addon.core import stages
 from gs_diffusion_addon.core.exr import read_exr
 from gs_diffusion_addon.core.run import Run, write_json
+from tests.processes import LIMIT
 
 from .program import MAKE_SCENE, Done, command, events, gsd, png_facts, png_pixels, repeated
 
@@ -139,7 +140,7 @@ def strike(mode: str, supervisor: int, root: Path, rng: random.Random) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def orphans(root: Path, patience: float = 20.0) -> list[int]:
+def orphans(root: Path, patience: float = LIMIT) -> list[int]:
     """Processes that still work for ``root`` after ``patience`` seconds."""
     end = time.monotonic() + patience
     while (left := processes_of(root)) and time.monotonic() < end:

@@ -55,7 +55,7 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, str(WORKER), *arguments]
 
 
-def gsd(*arguments: object, timeout: float = 300, env: dict[str, str] | None = None) -> Done:
+def gsd(*arguments: object, timeout: float = 900, env: dict[str, str] | None = None) -> Done:
     """Run the program to its end."""
     done = subprocess.run(
         command(*map(str, arguments)),

@@ -50,7 +50,7 @@ def test_a_repository_installs_from_a_web_server(tmp_path):
             [sys.executable, str(script), url],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             env={**os.environ, "BLENDER_USER_RESOURCES": str(tmp_path / "home")},
             check=False,
         )
@@ -73,7 +73,7 @@ def test_the_zip_installs_and_its_worker_makes_a_turntable(scene, tmp_path):
         [sys.executable, "-c", INSTALL, str(zip_path)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=env,
         check=False,
     )
@@ -90,7 +90,7 @@ def test_the_zip_installs_and_its_worker_makes_a_turntable(scene, tmp_path):
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         env={**env, "GSD_WORKER_PYTHON": str(python)},
         cwd=tmp_path,
         check=False,

@@ -34,7 +34,7 @@ CLOSE = 0.12  # of the model's diagonal, between its bounds and those of most of
 def scene(*arguments: object) -> dict:
     """What scale_scenes.py prints."""
     command = [sys.executable, str(SCENES), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])
 

@@ -20,7 +20,7 @@ def pictures(run: Path, *options: str) -> dict[str, dict[str, float]]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=500,
+        timeout=900,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -95,7 +95,7 @@ def test_ctrl_c_ends_the_trainer_amid_its_work_and_the_same_command_resumes(
     arguments = [str(a) for a in ("run", "--out", trained, "--redo", "--until", "train")]
     arguments += [str(a) for a in graphdeco(checkout)]
     env = standins.environment(calls=tmp_path / "calls")
-    slow = standins.environment(seconds=0.2)  # 9 s from the first checkpoint to the end
+    slow = standins.environment(fault="hang")  # behind its first checkpoint
     process = subprocess.Popen(command(*arguments), env={**os.environ, **env, **slow})
     model = trained / "iter1" / "gs" / "model" / "graphdeco"
     wait_for((model / "chkpnt15.pth").is_file, lambda: process.poll() is None)

@@ -126,6 +126,7 @@ def test_a_finished_stage_does_not_need_the_model_file_again(scene, tmp_path):
 def test_ctrl_c_ends_amid_a_stage_and_the_same_command_finishes(scene, tmp_path):
     root = tmp_path / "run"
     arguments = ("run", "--blend", str(scene), "--out", str(root), "--until", "stylize", *TINY)
+    arguments += ("--views", "48")  # it is to be amid them still when the signal comes
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True)
     wait_for((root / "train_main" / "r_3.png").exists, lambda: process.poll() is None)
     process.send_signal(signal.SIGINT)
