@@ -45,8 +45,11 @@ def test_surface_graph_is_symmetric_and_keeps_the_two_sides_of_a_thin_part_apart
     }
     assert edges and all((b, a) in edges for a, b in edges)
     a, b = np.array(sorted(edges)).T
-    assert np.linalg.norm(nodes.position[a] - nodes.position[b], axis=1).max() < surface.REACH
-    assert np.einsum("ec,ec->e", nodes.normal[a], nodes.normal[b]).min() > surface.SAME_SIDE
+    rounding = 1e-5
+    apart = np.linalg.norm(nodes.position[a] - nodes.position[b], axis=1)
+    assert apart.max() < surface.REACH + rounding
+    alike = np.einsum("ec,ec->e", nodes.normal[a], nodes.normal[b])
+    assert alike.min() > surface.SAME_SIDE - rounding
 
 
 def test_values_go_to_the_surface_and_back():

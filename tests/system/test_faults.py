@@ -22,6 +22,7 @@ import pytest
 
 from gs_diffusion_addon.core import stages
 from gs_diffusion_addon.core.run import Run
+from tests.processes import wait_for
 
 from .faults import (
     begin,
@@ -86,7 +87,7 @@ def limited(root: Path, limit: int, value: int, given: Sequence[str] = ()) -> Do
 
 def test_a_full_disk_is_a_sentence_and_the_same_command_goes_on(before, finished):
     """A limit on the size of files fails as a full disk does, in the middle of a write."""
-    done = limited(before, resource.RLIMIT_FSIZE, 6000)
+    done = limited(before, resource.RLIMIT_FSIZE, 100_000)  # run.json is smaller, the points not
     assert done.code == 4, done.err
     lines = [line for line in done.err.splitlines() if line.startswith("gsd: ")]
     assert len(lines) == 1 and "no space left" in lines[0], done.err
@@ -131,8 +132,7 @@ def test_a_process_stopped_for_a_while_goes_on(before, finished):
         start_new_session=True,
     )
     try:
-        while child.poll() is None and not (before / "events.jsonl").exists():
-            time.sleep(0.01)
+        wait_for((before / "events.jsonl").exists, lambda: child.poll() is None)
         stopped = processes_of(before)
         for pid in stopped:
             with contextlib.suppress(ProcessLookupError):
