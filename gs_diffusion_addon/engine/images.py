@@ -56,11 +56,23 @@ def _read(path: Path, mode: str) -> Bytes:
     try:
         with Image.open(path) as image:
             _believe(image, path.stat().st_size)
-            return np.array(image.convert(mode))
+            return np.array(_in_bytes(image).convert(mode))
     except FileNotFoundError:
         raise InputError(f"The picture {path} does not exist.") from None
     except _FAULTS as error:
         raise InputError(f"The picture {path} cannot be read: {error}.") from None
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """A picture with 8 bits a channel: of gray ones with 16 the upper half, as Pillow does itself
+    for colored ones; it would cut gray ones off at 255. Raises ValueError for numbers whose white
+    nobody knows.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("its pixels are numbers of 32 bits; store it with 8 or 16 bits")
+    return image
 
 
 def _believe(image: Image.Image, count: int) -> None:
@@ -116,7 +128,7 @@ def decode_rgb(data: bytes) -> Bytes:
     try:
         with Image.open(io.BytesIO(data)) as image:
             _believe(image, len(data))
-            return np.array(image.convert("RGB"))
+            return np.array(_in_bytes(image).convert("RGB"))
     except _FAULTS as error:
         raise InputError(f"A picture of {len(data)} bytes cannot be read: {error}.") from None
 
