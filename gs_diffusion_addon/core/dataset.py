@@ -132,8 +132,13 @@ def _frame(path: Path, shared: dict[str, Any], entry: Any, k: int, size_of: Size
     check_size(f"{path}: frame {k}", width, height)
     angle, fl_x = number("camera_angle_x"), number("fl_x")
     if fl_x is None:
-        if angle is None or not 0 < angle < np.pi:
+        if angle is None:
             raise InputError(f"{path}: frame {k} has neither fl_x nor camera_angle_x.")
+        if not 0 < angle < np.pi:
+            raise InputError(
+                f"{path}: frame {k} has camera_angle_x = {angle:g}, which is no angle between 0 "
+                f"and pi (radians)."
+            )
         fl_x = 0.5 * width / float(np.tan(angle / 2))
     fl_y = number("fl_y") or fl_x
     check_focal(f"{path}: frame {k}", (width, height), (fl_x, fl_y))

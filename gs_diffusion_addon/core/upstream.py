@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import json_text
+from .cameras import Array
 from .dataset import Frame, SizeOf, read_transforms
 from .errors import InputError
 from .inside import plain
@@ -40,6 +41,15 @@ class Lens:
     def straight(self) -> bool:
         """Whether there is no distortion."""
         return not any((self.k1, self.k2, self.k3, self.p1, self.p2))
+
+    def bent(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """Where rays that meet the plane at depth 1 in ``x``, ``y`` come in, by OpenCV's model."""
+        r = x * x + y * y
+        radial = 1 + r * (self.k1 + r * (self.k2 + r * self.k3))
+        return (
+            x * radial + 2 * self.p1 * x * y + self.p2 * (r + 2 * x * x),
+            y * radial + self.p1 * (r + 2 * y * y) + 2 * self.p2 * x * y,
+        )
 
 
 @dataclass(frozen=True)

@@ -211,10 +211,7 @@ def undistorted(rgba: Bytes, camera: Camera, lens: upstream.Lens) -> Bytes:
     h, w = rgba.shape[:2]
     row, column = np.mgrid[0:h, 0:w] + 0.5
     x, y = (column - camera.cx) / camera.fl_x, (row - camera.cy) / camera.fl_y
-    r = x * x + y * y
-    radial = 1 + r * (lens.k1 + r * (lens.k2 + r * lens.k3))
-    bent_x = x * radial + 2 * lens.p1 * x * y + lens.p2 * (r + 2 * x * x)
-    bent_y = y * radial + lens.p1 * (r + 2 * y * y) + 2 * lens.p2 * x * y
+    bent_x, bent_y = lens.bent(x, y)
     at = np.stack([bent_y * camera.fl_y + camera.cy - 0.5, bent_x * camera.fl_x + camera.cx - 0.5])
     alpha = rgba[..., 3].astype(np.float32)
     layers = [rgba[..., c] * (alpha / 255) for c in range(3)]

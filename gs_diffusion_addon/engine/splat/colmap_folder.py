@@ -42,7 +42,7 @@ def write_folder(job: Mapping[str, Any], emit: Emit) -> None:
     out, source = Path(job["out"]), Path(job["transforms"])
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out} is not empty; name a new folder with --out.")
-    points, frames = points_in(Path(job["file"])), frames_of(source)
+    points, frames = points_in(Path(job["file"])), frames_of(source, straight=True)
     if not frames:
         raise InputError(f"{source} lists no frames, so there are no cameras to write.")
     making = out.with_name(f"{TEMPORARY}{out.name}")

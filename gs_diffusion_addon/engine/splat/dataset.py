@@ -23,7 +23,14 @@ from ...core.ply import Splats
 from ..images import Bytes, read_rgba
 from .loss import Crop
 from .rasterizer import View
-from .sources import check_size, frames_in, no_data_set, picture_path, reconstructed, reconstruction
+from .sources import (
+    check_size,
+    no_data_set,
+    picture_path,
+    reconstructed,
+    reconstruction,
+    straight_frames,
+)
 
 _EVERY = 8  # frame of an undivided data set is held out
 NEAR = 0.02  # of the extent; graphdeco's 0.2 m for the 4-10 m its scenes extend
@@ -163,7 +170,7 @@ def load_any(folder: Path, images: str = "") -> Dataset:
     if model:
         frames = reconstructed(folder, model, images)
     elif (folder / "transforms.json").is_file():
-        frames = frames_in(folder / "transforms.json")
+        frames = straight_frames(folder / "transforms.json")
     else:
         raise no_data_set(folder)
     held = frames[::_EVERY] if len(frames) >= _EVERY else []
@@ -171,10 +178,10 @@ def load_any(folder: Path, images: str = "") -> Dataset:
 
 
 def _split_files(folder: Path, judges: Sequence[str]) -> tuple[list[Frame], list[Frame]]:
-    frames = frames_in(folder / "transforms_train.json")
+    frames = straight_frames(folder / "transforms_train.json")
     for name in judges:
         path = folder / f"transforms_{name}.json"
-        found = frames_in(path) if path.is_file() else []
+        found = straight_frames(path) if path.is_file() else []
         if found:
             return frames, found
     return frames, []

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from ...core import colmap
 from ...core.cameras import Camera
 from ...core.dataset import Frame, read_transforms
 from ...core.errors import InputError
+from ...core.run import read_json
+from ...core.upstream import Lens, lens_of
 from ..images import size_of
 
 IMAGES = "images"
@@ -16,6 +20,7 @@ IMAGES = "images"
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 _DIVISIONS = ("train", "val", "test")
+_BENT = 0.5  # pixels; what a lens may move without being taken for straight
 _ROUNDING = 0.03  # how far shrunk pictures' sides may be from the camera's proportions
 
 
@@ -32,13 +37,38 @@ def frames_in(path: Path) -> list[Frame]:
     return read_transforms(path, lambda name: size_of(picture_path(path.parent, name)))
 
 
-def frames_of(source: Path) -> list[Frame]:
+def straight_frames(path: Path) -> list[Frame]:
+    """:func:`frames_in`; raises InputError where the lens bends what no camera here would."""
+    frames = frames_in(path)
+    lens = lens_of(path, read_json(path))
+    bent = float(np.max([_bend(f.camera, lens) for f in frames] or [0.0]))
+    if not bent <= _BENT:
+        raise InputError(
+            f"{path}: its lens shifts pixels by up to {bent:.1f} (k1, k2, k3, p1, p2), and cameras "
+            f"here have none; undistort the pictures first, for instance with COLMAP's "
+            f"image_undistorter."
+        )
+    return frames
+
+
+def _bend(camera: Camera, lens: Lens) -> float:
+    """How far, in pixels, a lens moves the point of the picture's border that it moves most."""
+    side = np.linspace(0, 1, 33)
+    row, column = (side[:, None] * camera.height, side * camera.width)
+    x, y = (column - camera.cx) / camera.fl_x, (row - camera.cy) / camera.fl_y
+    bent_x, bent_y = lens.bent(x, y)
+    return float(np.hypot((bent_x - x) * camera.fl_x, (bent_y - y) * camera.fl_y).max())
+
+
+def frames_of(source: Path, straight: bool = False) -> list[Frame]:
     """All frames of a transforms file or of a data set's folder, each once.
 
-    Their ``file_path`` is relative to :func:`home_of`. Raises InputError for a folder without any.
+    Their ``file_path`` is relative to :func:`home_of`. Raises InputError for a folder without any,
+    and with ``straight`` for a lens with distortion.
     """
+    read = straight_frames if straight else frames_in
     if not source.is_dir():
-        return frames_in(source)
+        return read(source)
     model = reconstruction(source)
     if model:
         return reconstructed(source, model)
@@ -46,7 +76,7 @@ def frames_of(source: Path) -> list[Frame]:
     files = [p for p in parts if p.is_file()] or [source / "transforms.json"]
     if not files[0].is_file():
         raise no_data_set(source)
-    frames = [frame for path in files for frame in frames_in(path)]
+    frames = [frame for path in files for frame in read(path)]
     return list({frame.file_path: frame for frame in frames}.values())
 
 
