@@ -61,3 +61,10 @@ def test_tiles_get_what_overlaps_them_front_to_back(size):
     assert starts[-1] == offsets[-1] == len(pairs)
     assert sorted(homes) == list(range(len(pairs)))
     assert ((offsets[pairs] <= homes) & (homes < offsets[pairs + 1])).all()
+
+
+def test_more_pairs_than_can_be_numbered_are_refused():
+    tiles = 256
+    box = np.tile(np.int32([0, tiles * TILE_X, 0, tiles * TILE_Y]), (40000, 1))
+    with pytest.raises(MemoryError):
+        bin_tiles(np.arange(len(box), dtype=np.int32), box, tiles, tiles)

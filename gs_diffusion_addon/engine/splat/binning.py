@@ -13,6 +13,7 @@ from .jit import DEPTH, TILE_X, TILE_Y, kernel
 
 _DIGIT_BITS = 12
 _BUCKETS = 1 << _DIGIT_BITS
+_MOST = 2**31 - 1  # pairs; their gradients alone would take 77 GB
 
 
 @kernel
@@ -61,9 +62,11 @@ def bin_tiles(order, box, tiles_x, tiles_y):  # type: ignore[no-untyped-def]
     Returns ``starts`` (tiles + 1,) int64, where each tile's pairs begin; ``pairs`` (P,) int32,
     the splat of each; ``offsets`` (N + 1,) int64 and ``homes`` (P,) int32: numbered splat by
     splat, the pairs of splat i are ``offsets[i]`` .. ``offsets[i + 1] - 1``, and ``homes`` is that
-    number for each of ``pairs``.
+    number for each of ``pairs``. Raises MemoryError for 2^31 pairs or more.
     """
     starts, offsets, spans = _counted(box, tiles_x, tiles_y)
+    if offsets[-1] > _MOST:
+        raise MemoryError("more pairs of tiles and splats than can be numbered")
     pairs = np.empty(offsets[-1], np.int32)
     homes = np.empty(offsets[-1], np.int32)
     places = starts[:-1].copy()
