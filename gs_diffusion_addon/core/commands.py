@@ -48,7 +48,8 @@ from .settings import from_json, to_json
 def main(argv: Sequence[str]) -> int:
     """Do the command ``argv``; returns the exit code. Users see sentences, never a traceback."""
     if argv and argv[0] == splat_commands.CHILD:
-        return _child("splat", 0, lambda: splat_commands.child(argv[1:]))
+        log = Path(argv[1]).with_suffix(".log")
+        return _child("splat", 0, lambda: splat_commands.child(argv[1:]), str(log))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a path that Windows' code page lacks ends no command
             stream.reconfigure(errors="backslashreplace")
@@ -134,9 +135,9 @@ def print_event(event: Event) -> None:
     os.write(1, f"\n{RECORD}{encode(event)}\n".encode())
 
 
-def _child(stage: str, iteration: int, work: Callable[[], None]) -> int:
+def _child(stage: str, iteration: int, work: Callable[[], None], log: str = "") -> int:
     """Do ``work`` as a supervisor's child: errors become events, defects go to the log with a
-    traceback.
+    traceback. ``log``: where that is, if not in a run's folder.
     """
     end_with_parent()
     emit = child_emitter(stage, iteration)
@@ -157,8 +158,8 @@ def _child(stage: str, iteration: int, work: Callable[[], None]) -> int:
             return EXIT_STAGE
         emit(
             "error",
-            message=f"Stage {stage} failed ({type(error).__name__}: {error}); "
-            f"the details stand in logs/{iteration}-{stage}.log of the run folder.",
+            message=f"Stage {stage} failed ({type(error).__name__}: {error}); the details stand "
+            f"in {log or f'logs/{iteration}-{stage}.log of the run folder'}.",
             code=EXIT_STAGE,
         )
         return EXIT_STAGE

@@ -54,7 +54,7 @@ def add_splat(commands: Any, parser_class: type[argparse.ArgumentParser], add: A
         "--transforms", type=Path, help=f"cameras to look from ({_CAMERAS}); else faint ones go"
     )
     prune.add_argument(
-        "--faintest", type=float, default=0.005, help="least opacity kept (default: 0.005)"
+        "--faintest", type=_share, default=0.005, help="least opacity kept (default: 0.005)"
     )
     for name in MACHINE:
         add(prune, name)
@@ -127,6 +127,13 @@ def _train(tools: Any, add: AddSetting) -> None:
     )
     for name in (*TRAINING, *MACHINE):
         add(train, name)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} does not lie between 0 and 1")
+    return value
 
 
 def _file(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ here.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -18,11 +19,12 @@ from typing import Any
 
 from . import splat_tools
 from .console import Console
-from .errors import EXIT_DONE, InputError, error_for_exit_code
+from .errors import EXIT_DONE, InputError, crash_error, error_for_exit_code
 from .events import child_emitter, make_event
 from .interpreters import worker_command
+from .lock import locked
 from .process import child_environment, run_child, stop_on_signals
-from .run import write_json
+from .run import TEMPORARY, write_json
 from .settings import Settings, from_json, to_json
 from .splat_arguments import PRESETS
 
@@ -31,8 +33,22 @@ _FILES = ("file", "data", "points", "transforms", "out")
 
 
 def settings_of(parsed: argparse.Namespace, given: Mapping[str, Any]) -> Settings:
-    """Defaults, then the preset, then what the command line says."""
-    return from_json({**PRESETS[getattr(parsed, "splat_preset", "default")], **given})
+    """Defaults, then the preset, then what the command line says.
+
+    A model begins with no more splats than it may have: of the two numbers the one that was not
+    given follows the other. Raises InputError where both were.
+    """
+    values = {**PRESETS[getattr(parsed, "splat_preset", "default")], **given}
+    settings = from_json(values)
+    if settings.splats <= settings.max_splats:
+        return settings
+    if {"splats", "max_splats"} <= set(given):
+        raise InputError(
+            f"--splats {settings.splats} is more than --max-splats {settings.max_splats}; lower "
+            f"one or raise the other."
+        )
+    follows, leads = ("max_splats", "splats") if "splats" in given else ("splats", "max_splats")
+    return from_json({**values, follows: getattr(settings, leads)})
 
 
 def command(parsed: argparse.Namespace, given: Mapping[str, Any]) -> int:
@@ -80,6 +96,26 @@ def _in_worker(tool: str, job: dict[str, Any], settings: Settings) -> int:
         logs = folder / "logs" if tool == "train" else Path(tempfile.mkdtemp(prefix="gsd-splat-"))
     except OSError as error:
         raise InputError(f"{folder} cannot be made: {error.strerror or error}.") from None
+    # One process at a time trains into a folder.
+    with locked(folder) if tool == "train" else contextlib.nullcontext():
+        if tool == "train":
+            _tidy(folder)
+        made = _child_of(tool, job, settings, logs)
+    if tool != "train":
+        shutil.rmtree(logs, ignore_errors=True)
+    print("\n".join(made))
+    return EXIT_DONE
+
+
+def _tidy(folder: Path) -> None:
+    """Delete what a killed training left half-written; the folder's lock is held."""
+    for place in (folder, folder / "logs", folder / splat_tools.CHECKPOINTS):
+        for path in place.glob(f"{TEMPORARY}*"):
+            path.unlink(missing_ok=True)
+
+
+def _child_of(tool: str, job: dict[str, Any], settings: Settings, logs: Path) -> list[str]:
+    """Run the tool in the worker's environment; returns what it made, in words."""
     stop, console = threading.Event(), Console()
     stop_on_signals(stop, console)
     made: list[str] = []
@@ -101,12 +137,10 @@ def _in_worker(tool: str, job: dict[str, Any], settings: Settings) -> int:
         env=child_environment(settings.threads),
     )
     if ended.code:
-        crash = f"splat {tool} ended with code {ended.code}; the details stand in {log}."
-        raise error_for_exit_code(ended.code, ended.message or crash)
-    if tool != "train":
-        shutil.rmtree(logs, ignore_errors=True)
-    print("\n".join(made))
-    return EXIT_DONE
+        if ended.message is None:
+            raise crash_error(f"splat {tool}", ended.code, log, ended.tail)
+        raise error_for_exit_code(ended.code, ended.message)
+    return made
 
 
 def child(argv: Sequence[str]) -> None:

@@ -14,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import InputError, MissingError, StageError
+from .lock import in_use
 from .ply import SH_C0, Points, Splats, holds_splats, read_points, read_splats, write_splats
 from .run import atomic, replace_file
 from .version import PACKAGE
 
 REQUESTS = ("pause", "resume", "preview")
+CHECKPOINTS = "checkpoints/training"
+"""Where ``gsd splat train`` keeps what it needs to go on."""
 FORMATS = (".compressed.ply", ".spz", ".sog", ".csv", ".ksplat", ".ply")
 CONVERT_SECONDS = 3600.0
 _BINS = 12
@@ -127,6 +130,8 @@ def convert(source: Path, out: Path) -> Path:
     ending = next((e for e in FORMATS if out.name.lower().endswith(e)), None)
     if ending is None:
         raise InputError(f"{out.name} ends on no known format; known are {', '.join(FORMATS)}.")
+    if out.is_dir():
+        raise InputError(f"{out} is a folder; name the file to write with --out.")
     out.parent.mkdir(parents=True, exist_ok=True)
     if ending == ".ply" and source.suffix.lower() == ".ply":
         write_splats(out, read_splats(source))
@@ -181,6 +186,11 @@ def request(folder: Path, what: str) -> str:
     places = [p for p in (folder / "checkpoints").glob("*") if p.is_dir()]
     if not places:
         raise InputError(f"No training is under way in {folder}: it has no checkpoints.")
+    if not in_use(folder):
+        raise InputError(
+            f"No training is under way in {folder}: nothing works there. The command that began it "
+            f"goes on with one that was stopped."
+        )
     place = max(places, key=lambda p: (len(p.name), p.name))  # iter10 comes after iter9
     if what == "resume":
         (place / "pause").unlink(missing_ok=True)

@@ -318,7 +318,7 @@ def _(tmp_path, monkeypatch):
 @says("No splat would be left; nothing was written")
 def _(tmp_path, monkeypatch):
     write_splats(tmp_path / "a.ply", random_splats(0, 5))
-    tools.prune_file({"file": tmp_path / "a.ply", "faintest": 2.0, "out": "x"}, quiet)
+    tools.prune_file({"file": tmp_path / "a.ply", "faintest": 2.0, "out": "x.ply"}, quiet)
 
 
 @says("The splat training exploded at step 0")

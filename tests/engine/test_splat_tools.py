@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 
 from gs_diffusion_addon.core import splat_tools
 from gs_diffusion_addon.core.errors import InputError
+from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.core.ply import Splats, read_splats, write_splats
 from gs_diffusion_addon.core.run import write_json
 from gs_diffusion_addon.engine.images import read_rgba, write_png
@@ -120,6 +122,9 @@ def test_pause_preview_resume(nerf, tmp_path):
     )  # fmt: skip
     worker.start()
     wait_for(place.is_dir, worker.is_alive)
+    # As the supervisor does while its child trains.
+    work = contextlib.ExitStack()
+    work.enter_context(locked(tmp_path))
     splat_tools.request(tmp_path, "pause")
     asked.set()
     wait_for(lambda: said, worker.is_alive)
@@ -133,6 +138,7 @@ def test_pause_preview_resume(nerf, tmp_path):
     assert len(steps) == halted and worker.is_alive()
     splat_tools.request(tmp_path, "resume")
     worker.join(LIMIT)
+    work.close()
     assert steps[-1] == 400
     with pytest.raises(InputError, match="No training"):
         splat_tools.request(tmp_path / "checkpoints", "pause")
@@ -237,5 +243,6 @@ def test_the_documented_example_runs(nerf, tmp_path, monkeypatch, capsys):
 def test_requests_go_to_the_last_iteration_also_after_the_ninth(tmp_path):
     for k in (1, 9, 10):
         (tmp_path / "checkpoints" / f"iter{k}").mkdir(parents=True)
-    splat_tools.request(tmp_path, "pause")
+    with locked(tmp_path):
+        splat_tools.request(tmp_path, "pause")
     assert (tmp_path / "checkpoints" / "iter10" / "pause").exists()

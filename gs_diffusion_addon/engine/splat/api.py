@@ -35,7 +35,7 @@ def train(
     dataset: Dataset,
     settings: Settings,
     points: Points | None = None,
-    report: Callable[[Status], None] = lambda status: None,
+    report: Callable[[Status], None] | None = None,
 ) -> Splats:
     """Train splats, in the data set's world, on the processor.
 
@@ -52,5 +52,6 @@ def train(
             return from_points(points, dataset.world, count, degree, seed)
         return from_silhouettes(dataset.train, dataset.world, count, degree, seed)
 
-    local = training.train(dataset, first, recipe_of(settings), backend, report)
+    tell = report or (lambda status: None)
+    local = training.train(dataset, first, recipe_of(settings), backend, tell)
     return dataset.world.splats_out(local)

@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
 
+from ...core.cameras import Camera
 from ...core.exr import Guide
 from ...core.ply import SH_C0, Points, Splats
 from .curve import along_curve
 from .dataset import Picture, World
 
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 _NEIGHBORS = 8
 _THICKNESS = 0.25  # of a disc, along its normal
 _OPACITY, _FAINT = 0.7, 0.1  # on a known surface; where nothing is known
@@ -125,9 +127,7 @@ def colored(
     total, weight = np.zeros((len(positions), 3)), np.zeros(len(positions))
     for picture, guide in zip(pictures, guides, strict=True):
         pixels, depth = picture.camera.project(positions)
-        inside = (depth > 0) & (pixels >= 0).all(1)
-        inside &= (pixels[:, 0] < picture.camera.width) & (pixels[:, 1] < picture.camera.height)
-        k = np.nonzero(inside)[0]
+        k = np.nonzero(_inside(pixels, depth, picture.camera))[0]
         x, y = pixels[k].astype(np.int64).T
         seen = picture.rgba[y, x, 3] > 127
         if guide is not None:
@@ -179,12 +179,21 @@ def _reach(picture: Picture, world: World) -> float:
     return distance * max(camera.width / camera.fl_x, camera.height / camera.fl_y) / 2
 
 
+def _inside(pixels: Doubles, depth: Doubles, camera: Camera) -> npt.NDArray[np.bool_]:
+    inside: npt.NDArray[np.bool_] = (depth > 0) & (pixels >= 0).all(1)
+    inside &= (pixels[:, 0] < camera.width) & (pixels[:, 1] < camera.height)
+    return inside
+
+
+def in_picture(points: npt.ArrayLike, camera: Camera) -> npt.NDArray[np.bool_]:
+    """(N,) bool: whether world points (N, 3) fall into a camera's picture."""
+    return _inside(*camera.project(points), camera)
+
+
 def _in_silhouette(points: npt.NDArray[np.float64], picture: Picture) -> npt.NDArray[np.bool_]:
     """(N,) bool: whether world points fall on opaque pixels; outside the picture they do not."""
-    camera = picture.camera
-    pixels, depth = camera.project(points)
-    inside = (depth > 0) & (pixels >= 0).all(1)
-    inside &= (pixels[:, 0] < camera.width) & (pixels[:, 1] < camera.height)
+    pixels, depth = picture.camera.project(points)
+    inside = _inside(pixels, depth, picture.camera)
     k = np.nonzero(inside)[0]
     x, y = pixels[k].astype(np.int64).T
     inside[k] = picture.rgba[y, x, 3] > 127

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ...core.events import Emit, Progress
 from ...core.ply import Splats, read_splats, write_splats
 from ...core.run import read_json, write_json
 from ...core.settings import Settings
-from ...core.splat_tools import visible
+from ...core.splat_tools import CHECKPOINTS, visible
 from ..images import write_png
 from . import checkpoint
 from .api import recipe_of
@@ -28,7 +29,7 @@ from .backends import Backend, processor
 from .dataset import Dataset, Picture, load_any
 from .drawing import draw_on_black, drawable, localized, render
 from .harmonics import C0
-from .initialize import from_points, from_silhouettes
+from .initialize import from_points, from_silhouettes, in_picture
 from .loss import psnr, ssim_map
 from .model import model_of
 from .runtime import use_threads
@@ -36,7 +37,9 @@ from .sources import frames_of, picture_path, start_file
 from .training import Status, train
 
 MODEL, METRICS = "splat.ply", "metrics.json"
+DRAWN = ".gsd-drawn.json"
 COLORS = {"white": 1.0, "black": 0.0}
+_FEW = 4  # times as many splats as points, or more: splitting does not make up for that
 _SEEN = 1e-3  # least share of one pixel's light that a kept splat has in some view
 
 
@@ -75,15 +78,18 @@ def train_folder(job: Mapping[str, Any], settings: Settings, emit: Emit) -> None
         raise InputError(f"{data} is no folder; --data names the folder of a data set.")
     points = Path(job["points"]) if job.get("points") else start_file(data)
     origin = _origin(job, settings, points)
-    if _finished(out, origin):
+    done = _finished(out, origin)
+    if done is not None:
         emit("warning", message="This training is already done.")
+        if done.get("background") != job["background"]:
+            _judge_again(job, done, emit)
         emit("made", text=str(out / MODEL))
         return
     emit("phase", message="Reading the pictures")
     dataset = load_any(data, str(job.get("images") or ""))
     backend, jit = compiled(emit)
     recipe = replace(recipe_of(settings), exposure=bool(job.get("exposure")))
-    folder = out / "checkpoints" / "training"
+    folder = out / CHECKPOINTS
     resumed = (folder / checkpoint.FILE).is_file()
     emit("phase", message="Training")
     wall, cpu = time.perf_counter(), time.process_time()
@@ -131,15 +137,28 @@ def _origin(job: Mapping[str, Any], settings: Settings, points: Path) -> dict[st
     }
 
 
-def _finished(out: Path, origin: Mapping[str, Any]) -> bool:
+def _finished(out: Path, origin: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The metrics of this very training, if it is done."""
     if not (out / METRICS).is_file():
         # One of ours that was killed at its very end has its checkpoints' folder.
         if (out / MODEL).is_file() and not (out / "checkpoints").is_dir():
             raise InputError(f"{out} holds a {MODEL} of another origin; name another --out.")
-        return False
-    if read_json(out / METRICS).get("training") != origin:
+        return None
+    found = read_json(out / METRICS)
+    if not isinstance(found, dict) or found.get("training") != origin:
         raise InputError(f"{out} holds the result of another training; name another --out.")
-    return True
+    return found if (out / MODEL).is_file() else None
+
+
+def _judge_again(job: Mapping[str, Any], done: Mapping[str, Any], emit: Emit) -> None:
+    """Write a finished training's metrics anew, on ``job['background']``."""
+    out, background = Path(job["out"]), str(job["background"])
+    dataset = load_any(Path(job["data"]), str(job.get("images") or ""))
+    backend, _ = compiled(emit)
+    emit("phase", message=f"Judging the test pictures on {background}")
+    splats = dataset.world.splats_in(read_splats(out / MODEL))
+    metrics = judged(splats, dataset.held_out, backend, background)
+    write_json(out / METRICS, {**done, **metrics, "background": background})
 
 
 def first_splats(
@@ -147,17 +166,38 @@ def first_splats(
 ) -> Splats:
     """Discs on the points of a file; without one, splats inside the silhouettes.
 
-    Raises InputError when a named file is missing or empty.
+    Raises InputError when a named file is missing or empty, and when no camera sees its points.
     """
     count, degree, seed = settings.splats, settings.sh_degree, settings.seed
     if named or points.is_file():
         cloud = read_points3d(points)
-        if len(cloud.positions):
+        usable = cloud.positions[np.isfinite(cloud.positions).all(1)]
+        if len(usable):
+            _look_over(points, usable, dataset, count, emit)
             return from_points(cloud, dataset.world, count, degree, seed)
         if named:
             raise InputError(f"{points} holds no points to start from.")
     emit("phase", message="Looking for the silhouettes' common volume")
     return from_silhouettes(dataset.train, dataset.world, count, degree, seed)
+
+
+def _look_over(
+    file: Path, positions: npt.NDArray[np.float32], dataset: Dataset, count: int, emit: Emit
+) -> None:
+    """Warn of points that are too few for ``count`` splats; raise InputError if none is in any
+    training picture.
+    """
+    if not any(in_picture(positions, p.camera).any() for p in dataset.train):
+        raise InputError(
+            f"None of the points of {file} lies in a training picture; they have to be in the data "
+            f"set's own world and unit. Give other --points."
+        )
+    if _FEW * len(positions) < count:
+        emit(
+            "warning",
+            message=f"{file} holds {len(positions)} points and each begins as one splat, so the "
+            f"model stays coarser than one of {count} (--splats).",
+        )
 
 
 class _Reporter:
@@ -180,7 +220,8 @@ def judged(
     splats: Splats, pictures: Sequence[Picture], backend: Backend, background: str
 ) -> dict[str, float | None]:
     """Means over ``pictures`` of local splats: PSNR of the whole picture on ``background`` and
-    inside the silhouette (alpha above one half), SSIM of the whole picture; None without pictures.
+    inside the silhouette (alpha above one half; views without any do not count), SSIM of the whole
+    picture; None without pictures.
     """
     names = ("psnr_test", "psnr_test_object", "ssim_test")
     if not pictures:
@@ -196,10 +237,11 @@ def judged(
             likeness = float(ssim_map(drawn, target).mean())
         image, wanted = drawn.cpu().numpy(), target.cpu().numpy()
         inside = picture.rgba[..., 3] > 127
-        whole = psnr(image, wanted)
-        rows.append((whole, psnr(image[:, inside], wanted[:, inside]), likeness))
-    means = np.mean(rows, axis=0)
-    return {n: round(float(v), 4) for n, v in zip(names, means, strict=True)}
+        within = psnr(image[:, inside], wanted[:, inside]) if inside.any() else None
+        rows.append((psnr(image, wanted), within, likeness))
+    columns = ([v for v in column if v is not None] for column in zip(*rows, strict=True))
+    means = (round(float(np.mean(c)), 4) if c else None for c in columns)
+    return dict(zip(names, means, strict=True))
 
 
 # --- render -------------------------------------------------------------------------------------
@@ -208,27 +250,53 @@ def judged(
 def render_file(job: Mapping[str, Any], emit: Emit) -> None:
     """Draw ``job['file']`` from every camera of ``job['transforms']`` into ``job['out']``.
 
-    Pictures keep the names of the transforms file (train/r_0.png); done ones are kept.
+    Pictures keep the names of the transforms file (train/r_0.png); those that an earlier call drew
+    are kept. Raises InputError where other pictures have these names.
     """
     out, frames = Path(job["out"]), frames_of(Path(job["transforms"]))
+    background = str(job["background"])
     splats = drawable(read_splats(Path(job["file"])))
+    paths = _planned(out, frames, f"{file_digest(Path(job['file']))} {background}")
     backend, _ = compiled(emit)
     emit("phase", message="Rendering")
     progress = Progress(emit, len(frames), "frames")
-    for frame in frames:
-        path = _inside(out, frame.file_path)
+    for path, frame in zip(paths, frames, strict=True):
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_png(path, _picture(splats, frame, backend, str(job["background"])))
+            write_png(path, _picture(splats, frame, backend, background))
         progress.tick()
     emit("made", text=f"{len(frames)} pictures in {out}")
+
+
+def _planned(out: Path, frames: Sequence[Frame], look: str) -> list[Path]:
+    """Where the frames' pictures go. What each shows (``look`` and its camera) is noted in
+    :data:`DRAWN`, so that a later call knows a picture of its own from any other.
+    """
+    notes = read_json(out / DRAWN) if (out / DRAWN).is_file() else {}
+    shown = dict(notes) if isinstance(notes, dict) else {}
+    planned: dict[Path, str] = {}
+    for frame in frames:
+        c = frame.camera
+        lens = (c.width, c.height, c.fl_x, c.fl_y, c.cx, c.cy, c.matrix.tolist())
+        key = hashlib.blake2b(f"{look} {lens}".encode(), digest_size=12).hexdigest()
+        path = _inside(out, frame.file_path)
+        name = path.relative_to(out.resolve()).as_posix()
+        if planned.setdefault(path, key) != key:
+            raise InputError(f"Two frames would be drawn as {name}; give them names of their own.")
+        if path.exists() and shown.get(name) != key:
+            raise InputError(
+                f"{path} is there already and is no picture of this model, view and background; "
+                f"name another --out."
+            )
+        shown[name] = key
+    write_json(out / DRAWN, shown)
+    return [_inside(out, frame.file_path) for frame in frames]
 
 
 def _inside(out: Path, file_path: str) -> Path:
     """Where a frame's picture goes, which is never outside ``out``."""
     path = picture_path(out, file_path).with_suffix(".png").resolve()
     if not path.is_relative_to(out.resolve()):
-        path = out / path.name
+        path = out.resolve() / path.name
     return path
 
 
@@ -247,7 +315,12 @@ def _picture(
 
 
 def prune_file(job: Mapping[str, Any], emit: Emit) -> None:
-    """Write ``job['file']`` without splats that are faint, not finite, or seen from no camera."""
+    """Write ``job['file']`` without splats that are faint, not finite, or seen from no camera.
+
+    Raises InputError unless ``job['out']`` is a .ply file's name.
+    """
+    if Path(job["out"]).suffix.lower() != ".ply" or Path(job["out"]).is_dir():
+        raise InputError(f"{job['out']} is no .ply file; name the one to write with --out.")
     splats = read_splats(Path(job["file"]))
     kept = splats.selected(visible(splats, float(job["faintest"])))
     if job.get("transforms") and kept.count:

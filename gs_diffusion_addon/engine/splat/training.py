@@ -84,9 +84,12 @@ def fingerprint(dataset: Dataset, recipe: Recipe, source: str = "") -> str:
     h = hashlib.blake2b(digest_size=16)
     h.update(repr((sorted(dataclasses.asdict(recipe).items()), source)).encode())
     for picture in dataset.train:
+        c = picture.camera
         h.update(picture.rgba.tobytes())
-        h.update(picture.camera.matrix.tobytes())
-        h.update(repr((picture.camera.fl_x, picture.camera.fl_y, picture.weight)).encode())
+        h.update(c.matrix.tobytes())
+        h.update(repr((c.width, c.fl_x, c.fl_y, c.cx, c.cy, picture.weight)).encode())
+        if picture.depth is not None:
+            h.update(picture.depth.tobytes())
     return h.hexdigest()
 
 
@@ -190,8 +193,9 @@ def _begin(
     splats = first()
     if not splats.count:
         raise StageError(
-            "There is no point to start the splats from; the model is not seen in any training "
-            "picture."
+            "There is no point to start the splats from: no place is seen opaque in all "
+            "training pictures. Check their cameras (OpenGL axes: they look along -Z), or give "
+            "points (--points, or points3d.ply beside the transforms files)."
         )
     return State(
         0,
