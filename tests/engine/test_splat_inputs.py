@@ -22,9 +22,10 @@ from gs_diffusion_addon.core.run import TEMPORARY, write_json
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.core.splat_commands import settings_of
 from gs_diffusion_addon.engine.images import read_rgb, read_rgba
-from gs_diffusion_addon.engine.splat import api, colmap_folder, tools
+from gs_diffusion_addon.engine.splat import api, checkpoint, colmap_folder, tools
 from gs_diffusion_addon.engine.splat.backends import builtin
 from gs_diffusion_addon.engine.splat.dataset import load_any
+from gs_diffusion_addon.engine.splat.model import model_of
 from gs_diffusion_addon.engine.splat.training import Recipe, fingerprint
 from tests.engine.splat_helpers import random_splats, write_dataset
 
@@ -70,6 +71,20 @@ def gsd(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 # --- pictures and cameras -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("at", "value"), [(10, 99), (8, 1), (8, 1 << 5)])
+def test_a_checkpoint_of_unknown_packing_is_said_to_be_damaged(at, value, tmp_path):
+    """One damaged byte in zip's directory: a method, a password or a patch that zipfile lacks."""
+    path, model = tmp_path / "training.npz", model_of(random_splats(0, 9), "cpu", 1, kernels=True)
+    state = checkpoint.State(1, model, np.random.default_rng(0), [], np.zeros(9), np.zeros(9))
+    checkpoint.save(path, state, "it")
+    assert isinstance(checkpoint.load(path, "it", "cpu", 1), checkpoint.State)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"PK\x01\x02")
+    data[start + at] = value
+    path.write_bytes(data)
+    assert "cannot be read" in str(checkpoint.load(path, "it", "cpu", 1))
 
 
 @pytest.mark.parametrize("name", ["g.png", "g.tif"])

@@ -58,13 +58,21 @@ def save(path: Path, state: State, fingerprint: str) -> None:
         )
 
 
+def _read(path: Path) -> dict[str, Any]:
+    """The arrays of a file by name; raises what :func:`load` takes for damage."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except RuntimeError as error:  # zipfile's word for methods it lacks and for passwords
+        raise ValueError(str(error)) from None
+
+
 def load(path: Path, fingerprint: str, device: str, multiplier: float) -> State | str | None:
     """The saved state; None if there is none; a sentence if it cannot be used."""
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, Any] = {name: file[name] for name in file.files}
+        arrays = _read(path)
         meta = json.loads(str(arrays["meta"]))
         if meta["format"] != _FORMAT or meta["fingerprint"] != fingerprint:
             return (
