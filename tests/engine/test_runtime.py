@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gs_diffusion_addon.engine.splat import runtime
+from gs_diffusion_addon.engine.splat import backends, runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,6 +34,63 @@ def test_without_a_home_kernels_lie_where_nobody_else_can_put_them(tmp_path, mon
     assert found.is_relative_to(shared) is not planted
     top = Path(tmp_path, found.relative_to(tmp_path).parts[0])
     assert top.stat().st_mode & 0o777 == 0o700
+
+
+def test_kernels_that_were_stored_by_half_are_compiled_anew(tmp_path, monkeypatch):
+    """As a full disk or a power cut leaves them: numba reads them and raises EOFError."""
+    monkeypatch.setattr(runtime, "kernel_cache", lambda: tmp_path)
+    half, other = tmp_path / "splat_1" / "adam.nbi", tmp_path / "else.txt"
+    calls = []
+
+    def warm_up(backend: object) -> None:
+        calls.append(half.exists())
+        if half.exists():
+            raise EOFError("Ran out of input")
+
+    monkeypatch.setattr(backends, "warm_up", warm_up)
+    for named, expected in ((tmp_path, [True, False]), (tmp_path.parent, [True])):
+        half.parent.mkdir(exist_ok=True)
+        half.touch()
+        other.touch()
+        calls.clear()
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(named))
+        if named == tmp_path:
+            assert backends.processor()[0].kernels
+        else:  # the user's own folder is left alone
+            with pytest.raises(EOFError):
+                backends.processor()
+            assert half.exists()
+        assert calls == expected and other.exists()
+
+
+def test_a_training_compiles_nothing_that_was_not_warmed_up(tmp_path):
+    """Else cpu_seconds would hold seconds of the compiler. In a process of its own: others' tests
+    compile, too.
+    """
+    script = """
+import gc, sys
+from pathlib import Path
+from numba.core.registry import CPUDispatcher
+from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.engine.splat import api, backends
+from tests.engine.splat_helpers import write_dataset
+
+def compiled():
+    found = (d for d in gc.get_objects() if isinstance(d, CPUDispatcher))
+    return {(d.py_func.__module__, d.py_func.__name__, str(s)) for d in found for s in d.signatures}
+
+backends.processor()
+before = compiled()
+assert len(before) > 10
+write_dataset(Path(sys.argv[1]), views=3, size=(144, 136))
+api.train(api.load_any(Path(sys.argv[1])), Settings(train_steps=4, splats=100, max_splats=200))
+print(sorted(compiled() - before))
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert told.stdout.strip() == "[]"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")

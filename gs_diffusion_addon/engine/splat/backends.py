@@ -4,6 +4,7 @@ CUDA.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ...core.ply import Splats
 from . import gsplat_backend, rasterizer, reference
 from .dataset import Picture
 from .gsplat_strategy import Strategy
 from .loss import Crop, crop_of, l1_dssim, l1_dssim_torch
 from .loss_kernels import composite, composite_blocks
+from .model import model_of
 from .rasterizer import Rasterizer, View
-from .runtime import workers
+from .runtime import forget_kernels, workers
 
 Floats = npt.NDArray[np.float32]
 Loss = Callable[[torch.Tensor, torch.Tensor, Crop | None], torch.Tensor]
@@ -94,7 +97,12 @@ def processor() -> tuple[Backend, str | None]:
     """The kernels, compiled and tried; or plain torch and the sentence that announces it."""
     backend = builtin()
     try:
-        warm_up(backend)
+        try:
+            warm_up(backend)
+        except (EOFError, pickle.UnpicklingError):  # a file of the cache that was cut short
+            if not forget_kernels():
+                raise
+            warm_up(backend)
     except numba.core.errors.NumbaError as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         return plain(), (
@@ -105,21 +113,21 @@ def processor() -> tuple[Backend, str | None]:
 
 
 def warm_up(backend: Backend) -> None:
-    """Draw, compare and differentiate once on a tiny picture, so that everything is compiled."""
+    """Draw, compare, differentiate and step once with a tiny picture and with its half, so that
+    everything is compiled.
+    """
     view = View(16, 16, 16.0, 16.0, 8.0, 8.0, np.eye(3), np.zeros(3), 0.1)
-    means = torch.tensor([[0.0, 0.0, 2.0]], device=backend.device, requires_grad=True)
     background = torch.zeros(3, device=backend.device)
-    rendering = backend.rasterize(
-        means,
-        torch.tensor([[1.0, 0.0, 0.0, 0.0]], device=backend.device),
-        torch.full((1, 3), -1.5, device=backend.device),
-        torch.zeros(1, device=backend.device),
-        torch.zeros((1, 1, 3), device=backend.device),
-        view,
-        background,
-    )
+    one = Splats(
+        np.float32([[0, 0, 2]]), np.zeros((1, 1, 3), np.float32), np.zeros(1, np.float32),
+        np.full((1, 3), -1.5, np.float32), np.float32([[1, 0, 0, 0]]),
+    )  # fmt: skip
+    model = model_of(one, backend.device, 1.0, backend.kernels)
+    rendering = backend.rasterize(*model.arguments(), view, background)
     rgba = np.full((16, 16, 4), 255, np.uint8)
     picture = Picture(rgba, None, view, (0, 16, 0, 16), 0)  # type: ignore[arg-type]
     target = backend.target(picture, background)
     crop = backend.crop(rendering.alpha, picture)
     backend.loss(rendering.image, target, crop).backward()
+    model.optimizer.step()
+    backend.target(picture.halved(), background)

@@ -84,6 +84,18 @@ def prepare() -> None:
             numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
+def forget_kernels() -> bool:
+    """Delete the compiled kernels, so that they are compiled anew; False for a folder that the user
+    named, where others' may lie, too.
+    """
+    folder = Path(os.environ["NUMBA_CACHE_DIR"])
+    if folder != kernel_cache():
+        return False
+    for path in folder.rglob("*.nb[ci]"):
+        path.unlink(missing_ok=True)
+    return True
+
+
 def thread_count(wanted: int = 0) -> int:
     """``wanted`` threads, else GSD_THREADS, else the processors this process may use."""
     text = os.environ.get("GSD_THREADS", "")
