@@ -21,7 +21,7 @@ from . import findings, online, running
 from .job import Job
 from .places import worker_python
 from .properties import options
-from .text import draw_text
+from .text import draw_text, tell
 
 SIZES = {False: (0.5, 1.8), True: (3.5, 8.0)}
 """Gigabytes to download and on disk, without and with CUDA (1.7 measured, rest guessed)."""
@@ -127,7 +127,7 @@ class GS_DIFFUSION_OT_check(bpy.types.Operator):
         try:
             check_job.start()
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         running.follow(check_job, _checked)
         return {"FINISHED"}
@@ -216,7 +216,7 @@ class GS_DIFFUSION_OT_environment(bpy.types.Operator):
         try:
             job.start()
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         environment_job = job
         running.follow(job, _changed)

@@ -14,6 +14,7 @@ from . import pictures, running
 from .job import Job
 from .online import require_run_allowed
 from .runs import newest_keys, restyled, selected
+from .text import tell
 
 COLUMNS = 3
 MOST = 24
@@ -77,7 +78,7 @@ class GS_DIFFUSION_OT_reroll_key(bpy.types.Operator):
             require_run_allowed(Path(self.folder))  # with its settings, not the panel's
             command = [*running.command_of(settings), *words]
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         job = Job(command, Path(self.folder), settings.threads, stage="Restyling a keyframe")
         running.become_current(job)

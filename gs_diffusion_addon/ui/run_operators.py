@@ -18,6 +18,7 @@ from .online import require_allowed
 from .places import runs_folder, scene_of, worker_python
 from .properties import as_settings, options
 from .runs import row, selected
+from .text import tell
 
 
 def _can_start(operator: Any, context: bpy.types.Context) -> bool:
@@ -58,7 +59,7 @@ class _Starts:
                 return {"FINISHED"}
             return self._to_the_end(job)
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
 
     def _to_the_end(self, job: Job) -> set[str]:
@@ -66,10 +67,10 @@ class _Starts:
             job.launch()
         job.wait()
         if not job.succeeded:
-            self.report({"ERROR"}, job.outcome)
+            tell(self, "ERROR", job.outcome)
             return {"CANCELLED"}
         for sentence in arrival.show_result(job):
-            self.report({"WARNING"}, sentence)
+            tell(self, "WARNING", sentence)
         self.report({"INFO"}, f"Done: {job.folder}")
         return {"FINISHED"}
 
@@ -170,10 +171,10 @@ class GS_DIFFUSION_OT_import_result(bpy.types.Operator):
             how = panel.hide_model, panel.replace_earlier
             _, warnings = place_result(run, settings, *how)
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         for sentence in warnings:
-            self.report({"WARNING"}, sentence)
+            tell(self, "WARNING", sentence)
         return {"FINISHED"}
 
     def _iteration(self) -> int:
@@ -205,7 +206,7 @@ class GS_DIFFUSION_OT_try_view(bpy.types.Operator):
             words += options(settings, worker_python(settings))
             command = [*running.command_of(settings), *words]
         except (GsdError, OSError) as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         job = running.become_current(Job(command, folder, settings.threads))
         if not settings.main_folder:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..core.settings import flag, names
+from ..core.settings import flag, kind, names
+
+PREFERENCES = "Preferences > Add-ons > GS Diffusion"
 
 SPELLED = {
     "cfg scale": "CFG Scale",
+    "vae": "VAE",
+    "clip model": "CLIP Model",
+    "clip source": "CLIP Source",
     "sh degree": "SH Degree",
     "hdri": "HDRI",
     "a1111": "AUTOMATIC1111",
@@ -18,8 +23,26 @@ SPELLED = {
     "ebsynth": "EbSynth",
     "ebsynth cli": "EbSynth (command)",
     "ebsynth folder": "EbSynth (its window)",
+    "ebsynth timeout": "EbSynth Timeout",
 }
 """Names that are not written word by word with capitals."""
+
+
+PHRASES = (
+    (r"do 'gsd run … --until turntable' and name that run with --out, or ", ""),
+    (r"; see 'gsd run --help' for all settings", ""),
+    (r"leave that stage out with --until report", "press Make Report, which leaves that stage out"),
+    (r"\bAdd --redo\b", "Press that stage's button"),
+    (r"\badd --redo\b", "press that stage's button"),
+    (r"\banother --out\b", "another folder under Runs"),
+    (r"\ban --out\b", "a folder under Runs"),
+    (r"\b(with|for) --out\b", "under Runs"),
+    (r"\brun 'gsd check'", f"press Check Again under {PREFERENCES}"),
+    (r"'gsd check'", f"Check Again under {PREFERENCES}"),
+    (r"\(gsd splat prune\)", "(Prune)"),
+    (r"--view\b", "View"),
+)
+"""What sentences say to somebody at a command line, and what that is to somebody at the panel."""
 
 
 def lines_of(text: str, width: int) -> list[str]:
@@ -41,8 +64,20 @@ def lines_of(text: str, width: int) -> list[str]:
 
 def spoken(text: str) -> str:
     """A sentence of the program with the panel's names: ``--samples`` becomes "Samples"."""
+    for pattern, words in PHRASES:
+        text = re.sub(pattern, words, text)
     known = {flag(name): label(name) for name in names()}
+    off = {flag(name).replace("--", "--no-"): label(name) for name in names() if kind(name) is bool}
+    for word, switch in off.items():
+        text = text.replace(f"use {word}", f"switch off {switch}")
     return re.sub(r"--[a-z][a-z0-9-]*", lambda found: known.get(found[0], found[0]), text)
+
+
+def tell(operator: Any, kind: str, said: object) -> None:
+    """Let an operator report a sentence of the program (INFO, WARNING, ERROR), as the panel would
+    say it; Blender shows errors at the mouse.
+    """
+    operator.report({kind}, spoken(str(said)))
 
 
 def label(name: str) -> str:
