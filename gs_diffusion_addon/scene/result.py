@@ -16,7 +16,7 @@ from ..core.events import Emit
 from ..core.ply import Splats
 from ..core.run import Run, atomic
 from ..core.settings import Settings
-from ..declarations import Attributes
+from ..declarations import Attributes, Properties
 from . import selection
 from .hiding import hide_earlier, hide_source, remove_earlier, still_shown
 from .model_file import open_source
@@ -101,12 +101,17 @@ class Placing:
         splat = object_of(name, mesh, splats.degree)
         yield
         scene = bpy.context.scene
+        active = {layer: layer.objects.active for layer in scene.view_layers}
         if self.hide and (stubborn := hide_source(_model(self.settings, self.model))):
             self.warnings.append(still_shown(stubborn))
         hide_earlier(scene, splat, self.settings)
         if self.replace:
             remove_earlier(scene)
         scene.collection.objects.link(splat)
+        for layer in scene.view_layers:
+            if active[layer] is not None and _is_gone(layer.objects.active):
+                layer.objects.active = splat
+                splat.select_set(True, view_layer=layer)
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)
         try:
@@ -114,6 +119,15 @@ class Placing:
         except StageError as no_view:
             self.warnings.append(str(no_view))
         self.splat = splat
+
+
+def _is_gone(item: bpy.types.Object | None) -> bool:
+    """Whether what was the active object is removed or hidden: its splat is active then instead;
+    what a user has turned to meanwhile stays active.
+    """
+    return item is None or (
+        item.hide_viewport and (Properties.HIDDEN in item or Properties.EARLIER in item)
+    )
 
 
 def _model(settings: Settings, names: Sequence[str] | None) -> list[bpy.types.Object]:

@@ -50,6 +50,7 @@ def importing(job: Job, iteration: int = 0) -> Iterator[None]:
             live.remove()
             yield from _paced(placing.steps())
             job.warnings += [*placing.warnings, *placing.notes]
+            job.placed = True
             yield
             bpy.ops.ed.undo_push(message="Run Diffusion Iteration")
     except Exception as error:  # noqa: BLE001 — raised, it would end Blender's timer

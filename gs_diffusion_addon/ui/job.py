@@ -34,7 +34,7 @@ class Job:
     ``prepare`` is done by :meth:`launch` before the child is started; ``origin`` is the scene
     that a run's result goes to (:class:`.origin.Origin`; None: to any);
     ``until`` is the last stage that it was asked for, "" for a job that is no run;
-    ``declined``: the user wants no splat in the scene any more.
+    ``declined``: the user wants no splat in the scene any more; ``placed``: it has come there.
     """
 
     command: Sequence[str]
@@ -59,6 +59,7 @@ class Job:
     origin: Any = None
     until: str = ""
     declined: bool = False
+    placed: bool = False
 
     def launch(self) -> None:
         """Prepare and start the child; raises the package's errors, after which the job is over."""

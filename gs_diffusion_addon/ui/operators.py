@@ -24,6 +24,7 @@ from ..scene.splat_display import (
 )
 from ..scene.splat_edit import apply_transform, export_splat, filtered
 from ..scene.splat_import import import_splat
+from .text import tell
 
 MODES = (
     ("faithful", "Faithful", "What the trainer drew, seen from the scene's active camera"),
@@ -57,9 +58,9 @@ def _adapt(operator: Any, scene: bpy.types.Scene, keep_raw: bool = True) -> None
     """Let the scene show splats in their colors, and say what that changed."""
     try:
         for sentence in adapt_scene(scene, keep_raw):
-            operator.report({"INFO"}, sentence)
+            tell(operator, "INFO", sentence)
     except StageError as no_view:
-        operator.report({"WARNING"}, str(no_view))
+        tell(operator, "WARNING", no_view)
 
 
 class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
@@ -103,7 +104,7 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
             try:
                 imported.append(import_splat(path, context.collection))
             except GsdError as error:
-                self.report({"ERROR"}, str(error))
+                tell(self, "ERROR", error)
         for item in context.selected_objects if imported else ():
             item.select_set(False)
         for item in imported:
@@ -114,7 +115,7 @@ class GS_DIFFUSION_OT_import_splat(bpy.types.Operator, ImportHelper):
         if imported and self.colors == "STANDARD":
             _adapt(self, context.scene, keep_raw=False)
         if imported and self.colors == "EXACT" and not prepare_scene(context.scene, exact=True):
-            self.report({"WARNING"}, str(no_plain_view()))
+            tell(self, "WARNING", no_plain_view())
         follow_view(context.scene)
         return {"FINISHED"} if imported else {"CANCELLED"}
 
@@ -138,7 +139,7 @@ class GS_DIFFUSION_OT_export_splat(bpy.types.Operator, ExportHelper):
         try:
             count = export_splat(context.active_object, Path(self.filepath))
         except (GsdError, OSError) as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         self.report({"INFO"}, f"{count:,} splats written to {self.filepath}")
         return {"FINISHED"}
@@ -163,7 +164,7 @@ class GS_DIFFUSION_OT_apply_splat_transform(bpy.types.Operator):
                 if is_splat(item):
                     apply_transform(item)
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -246,7 +247,7 @@ class GS_DIFFUSION_OT_match_colors(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Set up the scene and all its splats."""
         if not prepare_scene(context.scene, self.exact):
-            self.report({"WARNING"}, str(no_plain_view()))
+            tell(self, "WARNING", no_plain_view())
         if self.centers:
             sample_centers(context.scene)
         return {"FINISHED"}
@@ -267,7 +268,11 @@ class GS_DIFFUSION_OT_toggle_source(bpy.types.Operator):
         if show_source(scene):
             restore_view(scene)
             return {"FINISHED"}
-        hide_source([o for o in context.selected_objects if is_geometry(o)])
+        chosen = [o for o in context.selected_objects if is_geometry(o) and not is_splat(o)]
+        if not chosen:
+            self.report({"WARNING"}, "No model is hidden; select the objects to hide.")
+            return {"CANCELLED"}
+        hide_source(chosen)
         behind = any(Properties.HIDDEN in o for o in scene.objects)
         if behind and any(is_splat(o) for o in scene.objects):
             _adapt(self, scene)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from . import running
 from .job import Job
 from .places import worker_python
 from .runs import row, selected
+from .text import tell
 
 _KIND_HELP = {
     "side-by-side": "MP4: the source left, the splat right",
@@ -64,12 +66,12 @@ class _Tool:
             if folder is None:
                 raise InputError("No run with a result is chosen.")
         except GsdError as error:
-            self.report({"ERROR"}, str(error))
+            tell(self, "ERROR", error)
             return {"CANCELLED"}
         job = running.become_current(Job(command, folder, settings.threads, stage=stage))
         running.follow(job, done)
         if bpy.app.background and not job.succeeded:
-            self.report({"ERROR"}, job.outcome)
+            tell(self, "ERROR", job.outcome)
             return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -119,10 +121,16 @@ class GS_DIFFUSION_OT_splat_info(_Tool, bpy.types.Operator):
         def show(job: Job) -> None:
             if job.succeeded:
                 lines = [text for text in job.log if text.startswith(SHOWN_FACTS)]
-                _facts[splat] = [" ".join(text.split()) for text in lines]
+                _facts[splat] = [_as_fact(text) for text in lines]
                 job.message = f"{splat.name}: the facts stand under Result."
 
         return self._begin(context, ["splat", "info", str(splat)], "Reading the splat", show)
+
+
+def _as_fact(line: str) -> str:
+    """``"bounds      (0, 0, 0) to …"`` -> ``"Bounds: (0, 0, 0) to …"``."""
+    name, values = re.split(r":? {2,}|: ", line.strip(), maxsplit=1)
+    return f"{name[:1].upper()}{name[1:]}: {' '.join(values.split())}"
 
 
 class GS_DIFFUSION_OT_prune_splat(_Tool, bpy.types.Operator):

@@ -143,3 +143,16 @@ def test_splats_are_the_model_only_where_they_are_named_or_nothing_else_is_there
     bpy.data.objects.remove(splat)
     with pytest.raises(InputError, match="no object with geometry"):
         chosen()
+
+
+def test_the_splat_is_active_in_place_of_what_it_hides_and_of_nothing_else(tmp_path):
+    model, layer = box(), bpy.context.view_layer
+    layer.objects.active = model
+    first = place(tmp_path / "1", small())
+    assert layer.objects.active == first and first.select_get()
+    second = place(tmp_path / "2", small())
+    assert layer.objects.active == second, "the first result is active, which is hidden"
+    bpy.ops.object.empty_add()
+    meanwhile = layer.objects.active
+    third = place(tmp_path / "3", small())
+    assert layer.objects.active == meanwhile and not third.select_get(), "the user works with it"

@@ -192,7 +192,7 @@ def _measured_draw(panel: Any) -> None:
 
 def open_panels(*names: str) -> None:
     """Let the sub-panels with these classes' names start open; before the tab is first drawn."""
-    panels = ui("panels").CLASSES[1:]
+    panels = (*ui("panels").CLASSES[1:], *ui("splat_panel").CLASSES)
     for panel in reversed(panels):
         bpy.utils.unregister_class(panel)
     for panel in panels:  # all of them, to keep their order
