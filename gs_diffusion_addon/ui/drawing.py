@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..core.applying import applies
 from ..core.settings import kind, knob, names
 from ..declarations import CATEGORY, Operators
-from . import pictures
-from .properties import NOT_SHOWN
-from .text import label
+from . import findings, pictures
+from .properties import BACKENDS, NOT_SHOWN
+from .text import draw_text, label
 
 ELSEWHERE = ("prompt", "objects", "iterations", *NOT_SHOWN)
 """Settings that the main panel shows in a way of its own, or not at all."""
@@ -29,10 +30,13 @@ class ViewPanel:
 
 
 def draw_settings(layout: Any, settings: Any, groups: tuple[str, ...], key: str) -> None:
-    """The settings of ``groups`` from core/settings.py; advanced ones in a fold."""
+    """The settings of ``groups`` from core/settings.py that the chosen backends heed; advanced ones
+    in a fold.
+    """
     layout.use_property_split = True
     layout.use_property_decorate = False
     shown = [n for g in groups for n in names() if knob(n).group == g and n not in ELSEWHERE]
+    shown = [n for n in shown if applies(settings, n)]
     for name in shown:
         if not knob(name).advanced:
             _draw_setting(layout, settings, name)
@@ -53,6 +57,8 @@ def _draw_setting(layout: Any, settings: Any, name: str) -> None:
         return
     if len(text) <= LONGEST_LABEL:
         layout.prop(settings, name)
+        if name in BACKENDS:
+            _draw_lacking(layout, getattr(settings, name))
         return
     column = layout.column(align=True)
     column.use_property_split = False
@@ -61,6 +67,13 @@ def _draw_setting(layout: Any, settings: Any, name: str) -> None:
         column.prop(settings, name, text="")
     else:
         column.prop(settings, name)
+
+
+def _draw_lacking(layout: Any, choice: str) -> None:
+    """What the last check says of a chosen backend that was not there, and what to do."""
+    lacking = findings.lacking(choice)
+    if lacking:
+        draw_text(layout, f"At the last check: {lacking['detail']}. {lacking['todo']}", "ERROR")
 
 
 def draw_stage(layout: Any, stage: str) -> None:
@@ -75,3 +88,12 @@ def draw_picture(layout: Any, path: Path | None, scale: float) -> None:
     found = pictures.icon(path) if path is not None else 0
     if found:
         layout.template_icon(icon_value=found, scale=scale)
+
+
+def draw_colorless(layout: Any, context: Any) -> None:
+    """Where the viewport shows splats without their colors: that, and the button for it."""
+    shading = getattr(context.space_data, "shading", None)
+    if shading is not None and shading.type in ("SOLID", "WIREFRAME"):
+        draw_text(layout, "This viewport's shading shows splats in gray.", "INFO")
+        button = layout.operator("view3d.toggle_shading", text="Show Colors", icon="MATERIAL")
+        button.type = "MATERIAL"

@@ -15,7 +15,7 @@ from ..core.stages import BY_NAME
 from ..declarations import SCENE_SETTINGS, Operators, Panels
 from . import environment, keys, pictures, run_panels, running
 from .adopted import Adopted
-from .drawing import ViewPanel, draw_picture, draw_settings, draw_stage
+from .drawing import ViewPanel, draw_colorless, draw_picture, draw_settings, draw_stage
 from .job import Job
 from .places import log_tail_file, runs_folder
 from .properties import as_settings
@@ -73,6 +73,8 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         _draw_estimate(layout, context.scene, settings)
         if job is not None:
             _draw_outcome(layout, job)
+            if job.placed:
+                draw_colorless(layout, context)
         else:
             _draw_left_behind(layout, left_behind(runs_folder(context.scene)))
 
@@ -206,7 +208,7 @@ class GS_DIFFUSION_PT_stylize(StagePanel, bpy.types.Panel):
         draw_settings(layout, settings, self.groups, self.bl_idname)
         line = layout.row(align=True)
         line.operator(Operators.TRY_VIEW, icon="VIEWZOOM")
-        line.prop(settings, "try_view", text="")
+        line.prop(settings, "try_view")
         if settings.tried:
             draw_picture(layout, Path(settings.tried), 9.0)
         draw_stage(layout, self.stage)
@@ -227,7 +229,7 @@ class GS_DIFFUSION_PT_train(StagePanel, bpy.types.Panel):
 
     bl_idname = Panels.TRAIN
     bl_label = "Train"
-    groups = ("train", "trainers", "machine")
+    groups = ("train", "trainers")
     stage = "train"
 
     def draw(self, context: bpy.types.Context) -> None:

@@ -13,7 +13,7 @@ import bpy
 from ..core.settings import Settings, flag, from_json, kind, knob, names
 from . import findings
 from .places import USUAL_RUNS
-from .text import label
+from .text import label, spoken
 
 NOT_SHOWN = ("blend", "model", "preset")
 """The model is the open scene's; presets fill in the fields themselves, and a name beside them
@@ -28,20 +28,32 @@ LONGEST_MARK = 28  # letters of why a choice is not there
 FROM_FRAMES = ("views", "rings")
 """Settings that a main folder's frames answer."""
 
+SHOWN_UNITS = {"mm": "DISTANCE_CAMERA", "s": "TIME_ABSOLUTE", "px": "PIXEL"}
+"""Blender's names of the units that it shows beside a number."""
+
 INT_MAX = 2**31 - 1
 """Blender's integer properties have 32 bits."""
+
+
+def tooltip(name: str) -> str:
+    """A setting's help, as Blender writes tooltips: a capital first, no point last."""
+    k = knob(name)
+    unit = {"px": "pixels", "s": "seconds", "mm": "millimeters"}.get(k.unit, k.unit)
+    text = k.help if not unit or unit in k.help else f"{k.help}, in {unit}"
+    return text[:1].upper() + text[1:]
 
 
 def _property(name: str) -> Any:
     """The bpy property that stands for the setting ``name``."""
     k, default, type_ = knob(name), getattr(Settings(), name), kind(name)
-    common = {"name": label(name), "description": k.help, "default": default}
+    shown = f"{label(name)} (°)" if k.unit == "degrees" else label(name)  # Blender's are radians
+    common = {"name": shown, "description": tooltip(name), "default": default}
     if name in BACKENDS:
         # Blender takes a number as default where the choices are made by a function.
         common["default"] = k.choices.index(str(default))
         return bpy.props.EnumProperty(items=_offered(name), **common)
     if k.choices:
-        items = [(c, label(c), f"{label(name)}: {c}") for c in k.choices]
+        items = [(c, label(c), tooltip(name)) for c in k.choices]
         return bpy.props.EnumProperty(items=items, **common)
     if type_ is bool:
         return bpy.props.BoolProperty(**common)
@@ -50,6 +62,8 @@ def _property(name: str) -> Any:
         return bpy.props.StringProperty(subtype=subtype, **common)
     limits = {"min": k.low, "max": k.high}
     limits = {end: type_(value) for end, value in limits.items() if value is not None}
+    if type_ is not str and k.unit in SHOWN_UNITS:
+        common["subtype"] = SHOWN_UNITS[k.unit]
     if type_ is int:
         limits["max"] = min(limits.get("max", INT_MAX), INT_MAX)
         return bpy.props.IntProperty(**common, **limits)
@@ -70,9 +84,9 @@ def _offered(name: str) -> Callable[[Any, Any], list[tuple[str, str, str, str, i
         for number, choice in enumerate(knob(name).choices):
             lacking = findings.lacking(choice)
             text = label(choice) + (f" ({lacking['detail'][:LONGEST_MARK]})" if lacking else "")
-            help_ = f"{label(name)}: {choice}"
+            help_ = tooltip(name)
             if lacking:
-                help_ += f". At the last check: {lacking['detail']}. {lacking['todo']}"
+                help_ += f". At the last check: {lacking['detail']}. {spoken(lacking['todo'])}"
             found.append((choice, text, help_, "ERROR" if lacking else "NONE", number))
         if found != _kept.get(name):
             _kept[name] = found
@@ -90,39 +104,39 @@ RunSettings = type(
             **{name: _property(name) for name in names()},
             "folder": bpy.props.StringProperty(
                 name="Runs",
-                description="folder for the runs; each gets a folder of its own in it",
+                description="Folder for the runs; each gets a folder of its own in it",
                 subtype="DIR_PATH",
                 default=USUAL_RUNS,
             ),
             "run": bpy.props.StringProperty(
-                name="Run", description="the run that stage buttons go on with"
+                name="Run", description="The run that stage buttons go on with"
             ),
             "outlive": bpy.props.BoolProperty(
                 name="Keep Running When Blender Closes",
-                description="let the run work on when Blender is closed; Runs offers it again. "
+                description="Let the run work on when Blender is closed; Runs offers it again. "
                 "Otherwise it is stopped then, and can be resumed",
             ),
             "hide_model": bpy.props.BoolProperty(
                 name="Hide the Model",
-                description="hide the original when its splat arrives; Show or Hide Model brings "
+                description="Hide the original when its splat arrives; Show or Hide Model brings "
                 "it back",
                 default=True,
             ),
             "replace_earlier": bpy.props.BoolProperty(
                 name="Replace Earlier Results",
-                description="remove the splats that a new one takes the place of from the file "
+                description="Remove the splats that a new one takes the place of from the file "
                 "instead of hiding them; their .ply files stay in the run folders",
             ),
             "live_preview": bpy.props.BoolProperty(
                 name="Live Preview",
-                description="show the splat in the viewport while it is trained",
+                description="Show the splat in the viewport while it is trained",
                 default=True,
             ),
             "try_view": bpy.props.IntProperty(
-                name="View", description="view of the turntable to try the prompt on", min=0
+                name="View", description="View of the turntable to try the prompt on", min=0
             ),
             "tried": bpy.props.StringProperty(
-                name="Tried", description="the last picture of Try on One View"
+                name="Tried", description="The last picture of Try on One View"
             ),
         },
     },

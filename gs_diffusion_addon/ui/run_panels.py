@@ -11,9 +11,10 @@ from ..core.run import Run
 from ..declarations import SCENE_SETTINGS, Operators, Panels
 from ..scene.hiding import earlier_results
 from . import running, tools
-from .drawing import ViewPanel, draw_picture, draw_stage
+from .drawing import ViewPanel, draw_picture, draw_settings, draw_stage
 from .places import runs_folder
 from .runs import is_working, row, runs, selected
+from .text import draw_text
 
 SHOWN_RUNS = 6
 
@@ -52,12 +53,8 @@ class GS_DIFFUSION_PT_result(ViewPanel, bpy.types.Panel):
         line.operator(Operators.SPLAT_INFO, text="Info", icon="INFO")
         line.operator(Operators.PRUNE_SPLAT, text="Prune", icon="PARTICLEMODE")
         line.operator_menu_enum(Operators.CONVERT_SPLAT, "ending", text="Convert")
-        facts = tools.facts_of(found.splat)
-        if facts:
-            column = layout.column(align=True)
-            column.scale_y = 0.8
-            for text in facts:
-                column.label(text=text)
+        for text in tools.facts_of(found.splat):
+            draw_text(layout, text)
 
 
 class GS_DIFFUSION_PT_runs(ViewPanel, bpy.types.Panel):
@@ -78,6 +75,7 @@ class GS_DIFFUSION_PT_runs(ViewPanel, bpy.types.Panel):
             layout.label(text="No runs yet", icon="INFO")
         for folder in reversed(found[-SHOWN_RUNS:]):
             self._draw_run(layout, folder, settings.run == folder.name)
+        draw_settings(layout, settings, ("machine",), self.bl_idname)
 
     def _draw_run(self, layout: Any, folder: Path, chosen: bool) -> None:
         found = row(folder)

@@ -7,7 +7,7 @@ import bpy
 from ..declarations import Nodes, Operators, Panels
 from ..scene.modifier_inputs import input_place
 from ..scene.splat_edit import FILTERS
-from .drawing import ViewPanel
+from .drawing import ViewPanel, draw_colorless
 from .operators import is_splat
 
 
@@ -27,6 +27,7 @@ class GS_DIFFUSION_PT_splat(ViewPanel, bpy.types.Panel):
             layout.label(text="The active object is no splat", icon="INFO")
             return
         layout.label(text=f"{len(item.data.vertices):,} splats", icon="POINTCLOUD_DATA")
+        draw_colorless(layout, context)
         layout.operator(Operators.EXPORT_SPLAT, icon="EXPORT")
         layout.operator(Operators.APPLY_SPLAT, icon="ORIENTATION_GLOBAL")
         layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "viewport", text="In the Viewport")

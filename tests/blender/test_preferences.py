@@ -8,6 +8,7 @@ import pytest
 
 import gs_diffusion_addon
 from gs_diffusion_addon.ui import environment, findings, preferences, prompts, properties
+from gs_diffusion_addon.ui.drawing import draw_settings
 from tests.blender.ui_helpers import Layout
 from tests.processes import wait_for
 
@@ -70,14 +71,24 @@ def test_backends_that_were_not_found_say_so_and_files_stay_valid(monkeypatch):
     choices = properties._offered("trainer")
     before = choices(None, None)
     lines = [
-        {"name": "gsplat (CUDA)", "ok": False, "detail": "no CUDA card", "todo": "Buy one.",
+        {"name": "gsplat (CUDA)", "ok": False, "detail": "no CUDA card",
+         "todo": "Buy one, or --samples.",
          "required": False},
         {"name": "Brush", "ok": True, "detail": "found", "todo": "", "required": False},
     ]  # fmt: skip
     stand_in(monkeypatch, f"print({json.dumps(json.dumps(lines))})")
     bpy.ops.gs_diffusion.check()
     after = {item[0]: item for item in choices(None, None)}
-    assert after["gsplat"][1] == "gsplat (no CUDA card)" and "Buy one." in after["gsplat"][2]
+    assert after["gsplat"][1] == "gsplat (no CUDA card)"
+    assert "Buy one, or Samples." in after["gsplat"][2]
+    layout = Layout()
+    draw_settings(layout, settings, ("train",), "x")
+    assert "no CUDA card. Buy one, or Samples." in " ".join(layout.shown)
+    settings.trainer = "brush"
+    layout = Layout()
+    draw_settings(layout, settings, ("train",), "x")
+    assert "At the last check" not in " ".join(layout.shown)
+    settings.trainer = "gsplat"
     assert after["brush"][1] == "Brush"
     assert [(i[0], i[4]) for i in before] == [(i[0], i[4]) for i in after.values()]
     assert settings.trainer == "gsplat"

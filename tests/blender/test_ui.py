@@ -58,7 +58,10 @@ def test_register_and_unregister_any_number_of_times():
 def test_every_setting_is_a_property_with_its_help_default_and_range(name):
     found = group().bl_rna.properties[name]
     k, default = knob(name), getattr(Settings(), name)
-    assert found.description == k.help
+    assert k.help[1:] in found.description and found.description[0].isupper()
+    unit = {"px": "pixels", "s": "seconds"}.get(k.unit, k.unit)
+    assert unit in found.description, "the tooltip names no unit"
+    assert (k.unit == "degrees") == found.name.endswith(" (°)")
     assert getattr(group(), name) == pytest.approx(default)
     if name in properties.BACKENDS:
         choices = properties._offered(name)(None, None)
@@ -107,6 +110,8 @@ def test_use_selection_and_toggle_model():
     assert cube.hide_render
     bpy.ops.gs_diffusion.toggle_source()
     assert not cube.hide_render and not cube.hide_viewport
+    cube.select_set(False)
+    assert bpy.ops.gs_diffusion.toggle_source() == {"CANCELLED"}, "there was nothing to hide"
 
 
 def test_a_selected_rig_stands_for_what_hangs_on_it_and_nothing_is_refused():
@@ -239,7 +244,10 @@ def test_the_facts_of_a_splat_come_from_the_real_program_into_the_panel(tmp_path
     finished_run(tmp_path / "runs")
     assert bpy.ops.gs_diffusion.splat_info() == {"FINISHED"}
     shown = drawn(run_panels.GS_DIFFUSION_PT_result)
-    assert "splats 3" in shown and "SH degree 0" in shown
+    assert "Splats: 3" in shown and "SH degree: 0" in shown
+    bounds = shown.index("Bounds: (1, 1, 1) to (1, 1, 1)")
+    assert shown[bounds + 1] == "With NaN: 0"
+    assert max(map(len, shown)) <= 40, "lines are cut off"
 
 
 def test_run_operator_says_why_it_failed_and_starts_over_in_the_same_folder(tmp_path, monkeypatch):
@@ -319,8 +327,20 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     group().folder = str(tmp_path)
     main = drawn(panels.GS_DIFFUSION_PT_main)
     shown = set(main)
-    for panel in panels.CLASSES[1:]:
-        shown |= set(drawn(panel))
+    group().control, group().clip_model, group().refiner = "canny", "/clip", "x"
+    group().seams = "soft"
+    for choices in (
+        {"stylizer": "auto", "propagator": "ebsynth_folder", "source": "blend"},
+        {"trainer": "graphdeco", "source": "original"},
+        {"trainer": "gsplat", "propagator": "patchmatch"},
+        {"trainer": "brush", "main_folder": ""},
+        {"trainer": "opensplat", "main_folder": str(tmp_path)},
+    ):
+        for name, value in choices.items():
+            setattr(group(), name, value)
+        for panel in panels.CLASSES[1:]:
+            shown |= set(drawn(panel))
+    group().main_folder = ""
     assert set(names()) - set(properties.NOT_SHOWN) <= shown
     assert "view_layer of view_layers" in shown
     assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
@@ -335,6 +355,17 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     job.end_now()
     job.wait()
     assert "Stopped; Resume goes on from here." in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+
+
+def test_panels_show_no_setting_that_the_chosen_backends_do_not_heed():
+    group().stylizer, group().trainer = "preview", "builtin"
+    shown = drawn(panels.GS_DIFFUSION_PT_stylize)
+    assert "style" in shown and not {"server", "sampler", "negative_prompt"} & set(shown)
+    group().stylizer = "a1111"
+    shown = drawn(panels.GS_DIFFUSION_PT_stylize)
+    assert "style" not in shown and {"server", "sampler", "negative_prompt"} <= set(shown)
+    shown = drawn(panels.GS_DIFFUSION_PT_train)
+    assert "train_steps" in shown and not {"graphdeco", "brush", "strategy"} & set(shown)
 
 
 def test_splat_panel_offers_its_display(tmp_path):
