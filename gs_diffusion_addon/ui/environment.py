@@ -6,12 +6,14 @@ import functools
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 from ..core.check import WORKER as WORKER_FINDING
+from ..core.console import duration
 from ..core.environment import has_nvidia
 from ..core.errors import GsdError
 from ..core.interpreters import WORKER, environment_folder
@@ -37,10 +39,13 @@ ASKED = (
 )
 """Settings of the scene that say where the check looks."""
 
+MAKING = "Making the environment"
+
 ALLOW = "Allow it first: Preferences > System > Allow Online Access."
 
 check_job: Job | None = None
 environment_job: Job | None = None
+_since = "", 0.0  # what the environment's job does, and from when on
 
 
 def busy(job: Job | None) -> bool:
@@ -73,6 +78,8 @@ def draw_offer(layout: Any) -> None:
     """
     job = environment_job
     if not busy(job) and not _is_missing() and (job is None or job.succeeded):
+        if job is not None and job.stage == MAKING and running.current is None:
+            layout.label(text="The environment is ready", icon="CHECKMARK")
         return
     box = layout.box()
     if job is None or job.succeeded:
@@ -88,13 +95,22 @@ def draw_offer(layout: Any) -> None:
 def draw_job(layout: Any, job: Job, width: int = 34) -> bool:
     """What the environment's job does, with Cancel, or how it ended; returns whether it runs."""
     if busy(job):
-        draw_text(layout, f"{job.stage}: {job.detail}", "TIME", width)
+        # pip says nothing for minutes: that the time goes on shows that it works
+        draw_text(layout, f"{job.stage}: {job.detail} ({duration(_elapsed(job))})", "TIME", width)
         layout.operator(Operators.ENVIRONMENT, text="Cancel", icon="CANCEL").action = "cancel"
         return True
     stopped = "Stopped; Create goes on from here."
     text = stopped if job.cancelled else job.message or job.outcome
     draw_text(layout, text, "INFO" if job.succeeded or job.cancelled else "ERROR", width)
     return False
+
+
+def _elapsed(job: Job) -> float:
+    """For how many seconds the job has been doing what it says."""
+    global _since
+    if _since[0] != job.detail:
+        _since = job.detail, time.monotonic()
+    return time.monotonic() - _since[1]
 
 
 def _is_missing() -> bool:
@@ -212,7 +228,7 @@ class GS_DIFFUSION_OT_environment(bpy.types.Operator):
             return {"CANCELLED"}
         folder = Path(environment_folder())
         job = Job(_program("environment", self.action, f"--folder={folder}"), folder)
-        job.stage = "Making the environment" if self.action == "create" else "Removing it"
+        job.stage = MAKING if self.action == "create" else "Removing it"
         try:
             job.start()
         except GsdError as error:

@@ -48,12 +48,12 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         """The prompt, then either the buttons or the progress."""
         layout = self.layout
         settings = getattr(context.scene, SCENE_SETTINGS)
+        environment.look_once()
+        environment.draw_offer(layout)
         line = layout.row(align=True)
         line.prop(settings, "prompt", text="", placeholder="Prompt: a bronze bust…")
         line.operator_menu_enum(Operators.PROMPT_PRESET, "name", text="", icon="PRESET")
         line.operator(Operators.SAVE_PRESET, text="", icon="ADD")
-        environment.look_once()
-        environment.draw_offer(layout)
         if settings.main_folder:
             layout.prop(settings, "main_folder", text="", icon="FILE_FOLDER")
         else:
@@ -70,6 +70,8 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         line = layout.row(align=True)
         line.operator(Operators.RUN_ITERATIONS, text=iterations_text(settings))
         line.prop(settings, "iterations", text="")
+        if context.mode != "OBJECT":
+            layout.label(text="A run starts in Object Mode only", icon="INFO")
         _draw_estimate(layout, context.scene, settings)
         if job is not None:
             _draw_outcome(layout, job)

@@ -56,9 +56,8 @@ class GS_DIFFUSION_AP_preferences(bpy.types.AddonPreferences):
             Operators.ENVIRONMENT, text="Renew" if there else "Create", icon="IMPORT"
         )
         create.action = "create"
-        part = row.row()
-        part.enabled = there
-        part.operator(Operators.ENVIRONMENT, text="Remove", icon="TRASH").action = "remove"
+        if there:
+            row.operator(Operators.ENVIRONMENT, text="Remove", icon="TRASH").action = "remove"
 
 
 CLASSES = (GS_DIFFUSION_AP_preferences,)

@@ -125,6 +125,10 @@ def test_the_environment_is_announced_made_and_removed(monkeypatch, tmp_path):
     assert bpy.ops.gs_diffusion.environment(action="create") == {"FINISHED"}
     assert asked[-1] == ("environment", "create", f"--folder={tmp_path / 'worker'}")
     assert environment.environment_job.succeeded and "Done." in drawn()
+    assert "Remove" not in drawn(), "there is nothing to remove"
+    (tmp_path / "worker").mkdir()
+    (tmp_path / "worker" / "pyvenv.cfg").touch()
+    assert "Remove" in drawn() and "Renew" in drawn()
     stand_in(monkeypatch, "print('gsd: No room on the disk.'); sys.exit(3)")
     bpy.ops.gs_diffusion.environment(action="remove")
     assert "No room on the disk." in " ".join(drawn())
@@ -142,7 +146,10 @@ def test_progress_is_shown_and_it_can_be_canceled(monkeypatch, tmp_path):
     job.start()
     environment.environment_job = job
     wait_for(lambda: job.detail, job.poll)
-    assert "Making the environment: Installing torch" in drawn()
+    assert "Making the environment: Installing torch (0:0" in " ".join(drawn())
+    started = environment._since[1]
+    monkeypatch.setattr(environment, "_since", ("Installing torch", started - 75))
+    assert "Installing torch (1:1" in " ".join(drawn()), "nobody sees that it works"
     bpy.ops.gs_diffusion.environment(action="cancel")
     job.wait()
     assert job.cancelled and "Cancel" not in drawn()
@@ -195,7 +202,9 @@ def test_the_main_panel_offers_the_environment_where_there_is_none(monkeypatch):
     assert offered() == ["The package index cannot be", "reached.", "Create"]
     stand_in(monkeypatch, "event('phase', message='Installing torch')")
     bpy.ops.gs_diffusion.environment(action="create")
-    assert not offered()
+    assert offered() == ["The environment is ready"]
+    monkeypatch.setattr(environment.running, "current", environment.environment_job)
+    assert not offered(), "it is old news once there was a run"
 
 
 def test_a_canceled_environment_goes_on_with_create(monkeypatch, tmp_path):

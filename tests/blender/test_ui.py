@@ -344,6 +344,11 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     assert set(names()) - set(properties.NOT_SHOWN) <= shown
     assert "view_layer of view_layers" in shown
     assert "gs_diffusion.run_iteration" in main and "gs_diffusion.cancel" not in main
+    assert "A run starts in Object Mode only" not in main
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.object.mode_set(mode="EDIT")
+    assert "A run starts in Object Mode only" in drawn(panels.GS_DIFFUSION_PT_main)
+    bpy.ops.object.mode_set(mode="OBJECT")
     job = child(
         "event('progress', done=1, total=4, unit='frames', eta=61)\ntime.sleep(300)", tmp_path
     )
