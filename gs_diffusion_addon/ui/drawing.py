@@ -57,8 +57,8 @@ def _draw_setting(layout: Any, settings: Any, name: str) -> None:
         return
     if len(text) <= LONGEST_LABEL:
         layout.prop(settings, name)
-        if name in BACKENDS:
-            _draw_lacking(layout, getattr(settings, name))
+        if name in BACKENDS and (text := findings.what_lacks(getattr(settings, name))):
+            draw_text(layout, text, "ERROR")
         return
     column = layout.column(align=True)
     column.use_property_split = False
@@ -67,13 +67,6 @@ def _draw_setting(layout: Any, settings: Any, name: str) -> None:
         column.prop(settings, name, text="")
     else:
         column.prop(settings, name)
-
-
-def _draw_lacking(layout: Any, choice: str) -> None:
-    """What the last check says of a chosen backend that was not there, and what to do."""
-    lacking = findings.lacking(choice)
-    if lacking:
-        draw_text(layout, f"At the last check: {lacking['detail']}. {lacking['todo']}", "ERROR")
 
 
 def draw_stage(layout: Any, stage: str) -> None:

@@ -210,7 +210,14 @@ class GS_DIFFUSION_OT_environment(bpy.types.Operator):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Ask before anything is deleted."""
         if self.action == "remove":
-            return context.window_manager.invoke_confirm(self, event)
+            return context.window_manager.invoke_confirm(
+                self,
+                event,
+                title="Remove the Worker's Environment?",
+                message="No run can work without it. Create makes it again, with a download.",
+                confirm_text="Remove",
+                icon="WARNING",
+            )
         return self.execute(context)
 
     def execute(self, context: bpy.types.Context) -> set[str]:

@@ -4,6 +4,7 @@ marks at backends that are not there.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,15 @@ def lacking(choice: str) -> dict[str, Any] | None:
     load()
     name = FINDING_OF.get(choice)
     return next((item for item in lines if item["name"] == name and not item["ok"]), None)
+
+
+def what_lacks(choice: str) -> str:
+    """The same in a sentence or two for somebody who has chosen it; empty if nothing does.
+
+    The check also speaks to those who do not want it: "Nothing to do; to use it, …".
+    """
+    found = lacking(choice)
+    if found is None:
+        return ""
+    todo = re.sub(r"^Nothing to do[;:] (to use (it|yours)[,:] )?", "", found["todo"])
+    return f"At the last check: {found['detail']}. {todo[:1].upper()}{todo[1:]}"

@@ -88,6 +88,8 @@ def _draw_estimate(layout: Any, scene: Any, settings: Any) -> None:
     except GsdError as error:
         draw_text(layout, str(error), "ERROR")
         return
+    if settings.main_folder:  # how many frames it has, and of what size, nobody knows yet
+        return
     layout.label(text=text[:1].upper() + text[1:], icon="TIME")
 
 
@@ -209,6 +211,7 @@ class GS_DIFFUSION_PT_stylize(StagePanel, bpy.types.Panel):
             draw_text(layout, "The preview takes its style from a picture; no diffusion.", "INFO")
         draw_settings(layout, settings, self.groups, self.bl_idname)
         line = layout.row(align=True)
+        line.use_property_split = False
         line.operator(Operators.TRY_VIEW, icon="VIEWZOOM")
         line.prop(settings, "try_view")
         if settings.tried:

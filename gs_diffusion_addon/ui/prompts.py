@@ -80,6 +80,12 @@ class GS_DIFFUSION_OT_save_prompt_preset(bpy.types.Operator):
         """Ask for a name."""
         return context.window_manager.invoke_props_dialog(self)
 
+    def draw(self, context: bpy.types.Context) -> None:
+        """The name, and whether a preset of that name is replaced."""
+        self.layout.prop(self, "name")
+        if self.name.strip() in every():
+            self.layout.label(text="OK replaces the preset of this name", icon="ERROR")
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Add it to the user's file."""
         if not self.name.strip():

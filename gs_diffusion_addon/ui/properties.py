@@ -86,7 +86,7 @@ def _offered(name: str) -> Callable[[Any, Any], list[tuple[str, str, str, str, i
             text = label(choice) + (f" ({lacking['detail'][:LONGEST_MARK]})" if lacking else "")
             help_ = tooltip(name)
             if lacking:
-                help_ += f". At the last check: {lacking['detail']}. {spoken(lacking['todo'])}"
+                help_ += f". {spoken(findings.what_lacks(choice))}"
             found.append((choice, text, help_, "ERROR" if lacking else "NONE", number))
         if found != _kept.get(name):
             _kept[name] = found

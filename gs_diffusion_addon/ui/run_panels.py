@@ -38,7 +38,7 @@ class GS_DIFFUSION_PT_result(ViewPanel, bpy.types.Panel):
             layout.operator(Operators.REMOVE_EARLIER, text=text, icon="TRASH")
         found = row(folder) if folder else None
         if folder is None or found is None or found.splat is None:
-            layout.label(text="No run with a result is chosen", icon="INFO")
+            draw_text(layout, "No run with a result is chosen under Runs.", "INFO")
             return
         number = int(found.splat.stem.removeprefix("splat_iter"))
         draw_picture(layout, Run(folder, number).render(0), 8.0)

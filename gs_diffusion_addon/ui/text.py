@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
-from ..core.settings import flag, kind, names
+from ..core.settings import flag, kind, knob, names
 
 PREFERENCES = "Preferences > Add-ons > GS Diffusion"
 
@@ -62,10 +63,16 @@ def lines_of(text: str, width: int) -> list[str]:
     return lines
 
 
+@functools.lru_cache(maxsize=256)  # panels are drawn often
 def spoken(text: str) -> str:
     """A sentence of the program with the panel's names: ``--samples`` becomes "Samples"."""
     for pattern, words in PHRASES:
         text = re.sub(pattern, words, text)
+    for name in names():
+        for choice in knob(name).choices:
+            text = re.sub(
+                rf"{flag(name)} {choice}\b", f"{label(name)} {label(choice)}".strip(), text
+            )
     known = {flag(name): label(name) for name in names()}
     off = {flag(name).replace("--", "--no-"): label(name) for name in names() if kind(name) is bool}
     for word, switch in off.items():

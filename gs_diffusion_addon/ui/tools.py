@@ -48,7 +48,7 @@ class _Tool:
             cls.poll_message_set("A run is under way already")
             return False
         if _splat(context.scene) is None:
-            cls.poll_message_set("No run with a result is chosen")
+            cls.poll_message_set("No run with a result is chosen under Runs")
             return False
         return True
 

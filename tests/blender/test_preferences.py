@@ -2,6 +2,7 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import bpy
 import pytest
@@ -72,7 +73,7 @@ def test_backends_that_were_not_found_say_so_and_files_stay_valid(monkeypatch):
     before = choices(None, None)
     lines = [
         {"name": "gsplat (CUDA)", "ok": False, "detail": "no CUDA card",
-         "todo": "Buy one, or --samples.",
+         "todo": "Nothing to do; to use it, buy --samples.",
          "required": False},
         {"name": "Brush", "ok": True, "detail": "found", "todo": "", "required": False},
     ]  # fmt: skip
@@ -80,10 +81,10 @@ def test_backends_that_were_not_found_say_so_and_files_stay_valid(monkeypatch):
     bpy.ops.gs_diffusion.check()
     after = {item[0]: item for item in choices(None, None)}
     assert after["gsplat"][1] == "gsplat (no CUDA card)"
-    assert "Buy one, or Samples." in after["gsplat"][2]
+    assert "At the last check: no CUDA card. Buy Samples." in after["gsplat"][2]
     layout = Layout()
     draw_settings(layout, settings, ("train",), "x")
-    assert "no CUDA card. Buy one, or Samples." in " ".join(layout.shown)
+    assert "At the last check: no CUDA card. Buy Samples." in " ".join(layout.shown)
     settings.trainer = "brush"
     layout = Layout()
     draw_settings(layout, settings, ("train",), "x")
@@ -171,6 +172,15 @@ def test_prompt_presets_the_programs_and_the_users(monkeypatch, tmp_path):
         assert set(prompts.every()) == set(prompts.PRESETS)
     with pytest.raises(RuntimeError, match="needs a name"):
         bpy.ops.gs_diffusion.save_prompt_preset(name=" ")
+    assert replaced("rodin") and not replaced("another")
+
+
+def replaced(name: str) -> bool:
+    """Whether the dialog says that a preset of this name is there already."""
+    stand_in = SimpleNamespace(layout=Layout(), name=name)
+    stand_in.bl_rna = SimpleNamespace(properties=["name"])
+    prompts.GS_DIFFUSION_OT_save_prompt_preset.draw(stand_in, bpy.context)
+    return "OK replaces the preset of this name" in stand_in.layout.shown
 
 
 def offered() -> list[str]:

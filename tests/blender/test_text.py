@@ -41,6 +41,8 @@ def test_no_sentence_names_an_option_of_the_command_line_where_the_panel_has_a_f
         ("Stale. Add --redo to do it anew.", "Stale. Press that stage's button to do it anew."),
         ("If you trust it, use --no-server-verify.", "If you trust it, switch off Server Verify."),
         ("Raise --samples to lower it.", "Raise Samples to lower it."),
+        ("It works by '--stylizer a1111'.", "It works by 'Stylizer AUTOMATIC1111'."),
+        ("Use --camera auto.", "Use Camera Auto."),
         ("Start it with --api.", "Start it with --api."),
     ],
 )

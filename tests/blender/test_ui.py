@@ -373,6 +373,13 @@ def test_panels_show_no_setting_that_the_chosen_backends_do_not_heed():
     assert "train_steps" in shown and not {"graphdeco", "brush", "strategy"} & set(shown)
 
 
+def test_nothing_is_estimated_of_a_main_folder_that_nobody_has_looked_into():
+    assert any(text.startswith(("About ", "Less ")) for text in drawn(panels.GS_DIFFUSION_PT_main))
+    group().main_folder = "/frames"
+    shown = drawn(panels.GS_DIFFUSION_PT_main)
+    assert not any(text.startswith(("About ", "Less ")) for text in shown)
+
+
 def test_splat_panel_offers_its_display(tmp_path):
     assert "In Renders" not in drawn(splat_panel.GS_DIFFUSION_PT_splat)
     splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
