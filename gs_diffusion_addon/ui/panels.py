@@ -122,6 +122,7 @@ def _draw_progress(layout: Any, job: Job, settings: Any) -> None:
         draw_picture(layout, pictures.newest(job.picture), 7.0)
     for text in job.warnings[-2:]:
         draw_text(layout, text, "INFO")
+    _draw_elsewhere(layout, job)
     layout.operator(Operators.CANCEL, icon="CANCEL")
     if isinstance(job, Adopted):
         layout.prop(settings, "outlive")
@@ -154,6 +155,8 @@ def _draw_outcome(layout: Any, job: Job) -> None:
     draw_text(box, text.replace(str(job.folder), job.folder.name), icon, 32)
     for text in job.warnings[-2:]:
         draw_text(box, text, "INFO", 32)
+    if job.placed or not job.succeeded:  # else the outcome says so itself
+        _draw_elsewhere(box, job)
     log = log_tail_file(job.folder)
     line = box.row(align=True)
     if log is not None and not job.succeeded:
@@ -162,6 +165,12 @@ def _draw_outcome(layout: Any, job: Job) -> None:
         line.operator(Operators.RESUME_RUN, text="Resume", icon="PLAY").folder = str(job.folder)
     if Run(job.folder).report.is_file():
         line.operator(Operators.OPEN_REPORT, text="Report", icon="URL").folder = str(job.folder)
+
+
+def _draw_elsewhere(layout: Any, job: Job) -> None:
+    """That the job is not of the scene above whose settings stand."""
+    if job.origin is not None and not job.origin.is_open:
+        draw_text(layout, f"This run is of {job.origin}, which is not open now.", "INFO", 32)
 
 
 def _draw_left_behind(layout: Any, folder: Path | None) -> None:

@@ -10,9 +10,10 @@ from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.core.ply import Splats, write_splats
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
-from gs_diffusion_addon.ui import origin, running
+from gs_diffusion_addon.ui import origin, panels, running
 from gs_diffusion_addon.ui.job import Job
 from tests.blender.turntable_helpers import box
+from tests.blender.ui_helpers import drawn
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -82,6 +83,17 @@ def test_a_scene_keeps_its_run_under_a_new_name_and_after_loading_it_again(job, 
     assert "but mine.blend is not open" in finish(job)
     bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "mine.blend"))
     assert finish(job).startswith("Done: ") and arrived() and hidden() == {"Model"}
+
+
+def test_the_panel_of_another_scene_says_whose_run_it_shows(job):
+    note = "This run is of the scene Scene, which is not open now."
+    assert note not in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+    bpy.context.window.scene = bpy.data.scenes.new("Other")
+    assert note in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+    job.code, job.launched, job.message = 2, True, "It failed."
+    assert note in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
+    bpy.context.window.scene = bpy.data.scenes["Scene"]
+    assert note not in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
 
 
 @pytest.mark.parametrize("how", ["resume", "follow"])
