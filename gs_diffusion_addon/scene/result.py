@@ -110,8 +110,7 @@ class Placing:
         scene.collection.objects.link(splat)
         for layer in scene.view_layers:
             if active[layer] is not None and _is_gone(layer.objects.active):
-                layer.objects.active = splat
-                splat.select_set(True, view_layer=layer)
+                layer.objects.active = splat  # not selected: its outline would hide its colors
         show_splat(splat)
         set_filter(splat, self.run.transforms_main)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 import bpy
 
+from ..core.applying import applies
 from ..core.console import duration
 from ..core.errors import GsdError
 from ..core.estimate import estimate, factors, sentence
@@ -247,8 +248,10 @@ class GS_DIFFUSION_PT_train(StagePanel, bpy.types.Panel):
     stage = "train"
 
     def draw(self, context: bpy.types.Context) -> None:
-        """The live preview's switch, then the settings."""
-        self.layout.prop(getattr(context.scene, SCENE_SETTINGS), "live_preview")
+        """The live preview's switch where the trainer makes checkpoints to show, the settings."""
+        settings = getattr(context.scene, SCENE_SETTINGS)
+        if applies(settings, "checkpoint_seconds"):
+            self.layout.prop(settings, "live_preview")
         StagePanel.draw(self, context)
 
 

@@ -371,6 +371,9 @@ def test_panels_show_no_setting_that_the_chosen_backends_do_not_heed():
     assert "style" not in shown and {"server", "sampler", "negative_prompt"} <= set(shown)
     shown = drawn(panels.GS_DIFFUSION_PT_train)
     assert "train_steps" in shown and not {"graphdeco", "brush", "strategy"} & set(shown)
+    assert "live_preview" in shown
+    group().trainer = "brush"
+    assert "live_preview" not in drawn(panels.GS_DIFFUSION_PT_train), "it makes no checkpoints"
 
 
 def test_nothing_is_estimated_of_a_main_folder_that_nobody_has_looked_into():
