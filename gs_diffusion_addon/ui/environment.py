@@ -6,6 +6,7 @@ import functools
 import json
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,34 @@ def busy(job: Job | None) -> bool:
     return job is not None and job.code is None
 
 
-@functools.cache  # asking starts a program, and Blender draws often
-def _has_card() -> bool:
-    return has_nvidia()
+@functools.cache
+def _question() -> tuple[threading.Thread, list[bool]]:
+    """Ask once whether there is an NVIDIA card, in a thread: it starts a program, which may take a
+    second, and panels that want to know it are being drawn. The answer is in the list at its end.
+    """
+    answer: list[bool] = []
+    thread = threading.Thread(target=lambda: answer.append(has_nvidia()), daemon=True)
+    thread.start()
+    if not bpy.app.background:
+        bpy.app.timers.register(
+            lambda: 0.1 if thread.is_alive() else running.redraw(), first_interval=0.1
+        )
+    return thread, answer
+
+
+def _has_card() -> bool | None:
+    """Whether there is an NVIDIA card; None in a window that does not know it yet."""
+    thread, answer = _question()
+    if bpy.app.background:
+        thread.join()
+    return answer[0] if answer else None
 
 
 def announcement() -> str:
     """What making the environment will cost, in one sentence."""
     cuda = _has_card()
+    if cuda is None:
+        return "Looking whether there is an NVIDIA card…"
     download, disk = SIZES[cuda]
     folder = environment_folder()
     near = next(p for p in (folder, *folder.parents) if p.exists())

@@ -72,7 +72,7 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         line.operator(Operators.RUN_ITERATIONS, text=iterations_text(settings))
         line.prop(settings, "iterations", text="")
         if context.mode != "OBJECT":
-            layout.label(text="A run starts in Object Mode only", icon="INFO")
+            draw_text(layout, "A run starts in Object Mode only.", "INFO")
         _draw_estimate(layout, context.scene, settings)
         if job is not None:
             _draw_outcome(layout, job)
@@ -91,7 +91,7 @@ def _draw_estimate(layout: Any, scene: Any, settings: Any) -> None:
         return
     if settings.main_folder:  # how many frames it has, and of what size, nobody knows yet
         return
-    layout.label(text=text[:1].upper() + text[1:], icon="TIME")
+    draw_text(layout, text[:1].upper() + text[1:], "TIME")
 
 
 _measured: dict[Path, tuple[int, dict[str, float]]] = {}

@@ -158,7 +158,7 @@ def follow(job: Job, done: Done) -> None:
     _followed.append((job, done))
     if not bpy.app.timers.is_registered(_tick):
         bpy.app.timers.register(_tick, first_interval=SOON, persistent=True)
-    _redraw()
+    redraw()
 
 
 def cancel() -> None:
@@ -203,7 +203,7 @@ def _tick() -> float | None:
         _show_live(current)
         if isinstance(current, Adopted) and current.command and current.origin.is_open:
             current.outlive = getattr(bpy.context.scene, SCENE_SETTINGS).outlive
-    _redraw()
+    redraw()
     return SOON if _steps else TICK if _followed else None
 
 
@@ -280,7 +280,8 @@ def _status_text() -> str | None:
     return f"GS Diffusion: {current.stage}{share}  {current.detail}".strip()
 
 
-def _redraw() -> None:
+def redraw() -> None:
+    """Let all windows show what is known now, in the panel and in the status bar."""
     text = _status_text()
     for window in bpy.context.window_manager.windows:
         window.workspace.status_text_set(text)

@@ -6,6 +6,8 @@ import functools
 import re
 from typing import Any
 
+import bpy
+
 from ..core.settings import flag, kind, knob, names
 
 PREFERENCES = "Preferences > Add-ons > GS Diffusion"
@@ -28,6 +30,9 @@ SPELLED = {
 }
 """Names that are not written word by word with capitals."""
 
+
+USUAL_SIDEBAR, LETTER = 291, 7.0  # px, at scale 1
+LEAST_LETTERS = 12
 
 PHRASES = (
     (r"do 'gsd run … --until turntable' and name that run with --out, or ", ""),
@@ -93,10 +98,21 @@ def label(name: str) -> str:
     return SPELLED.get(words, words.title())
 
 
+def letters(width: int, region: Any, scale: float) -> int:
+    """How many letters fit into a sidebar's line where ``width`` do in one of the usual width.
+
+    ``scale`` is that of Blender's interface. Other regions have room enough.
+    """
+    if region is None or region.type != "UI":
+        return width
+    return max(LEAST_LETTERS, width + round((region.width / scale - USUAL_SIDEBAR) / LETTER))
+
+
 def draw_text(layout: Any, text: str, icon: str = "NONE", width: int = 34) -> None:
     """A sentence over several labels, the icon before the first, with the panel's names."""
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for line in lines_of(spoken(text), width):
+    scale = bpy.context.preferences.system.ui_scale
+    for line in lines_of(spoken(text), letters(width, bpy.context.region, scale)):
         column.label(text=line, icon=icon)
         icon = "BLANK1" if icon != "NONE" else icon

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from types import SimpleNamespace
 
 import bpy
@@ -133,6 +134,21 @@ def test_the_environment_is_announced_made_and_removed(monkeypatch, tmp_path):
     stand_in(monkeypatch, "print('gsd: No room on the disk.'); sys.exit(3)")
     bpy.ops.gs_diffusion.environment(action="remove")
     assert "No room on the disk." in " ".join(drawn())
+
+
+def test_asking_for_a_card_does_not_hold_the_window(monkeypatch):
+    release, timers = threading.Event(), []
+    monkeypatch.setattr(environment, "has_nvidia", lambda: release.wait(60))
+    register = SimpleNamespace(register=lambda function, first_interval: timers.append(function))
+    window = SimpleNamespace(app=SimpleNamespace(background=False, timers=register))
+    monkeypatch.setattr(environment, "bpy", window)
+    environment._question.cache_clear()
+    assert environment.announcement().startswith("Looking whether") and timers[0]() == 0.1
+    release.set()
+    environment._question()[0].join()
+    assert "Torch's CUDA build" in environment.announcement()
+    assert timers[0]() is None and len(timers) == 1, "it was asked twice"
+    environment._question.cache_clear()
 
 
 def test_creating_the_environment_needs_permission_to_go_online(monkeypatch):

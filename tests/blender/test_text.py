@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import bpy
 import pytest
 
-from gs_diffusion_addon.ui.text import spoken
+from gs_diffusion_addon.ui.text import letters, spoken
 
 PAGE = Path(__file__).parents[2] / "docs" / "troubleshooting.md"
 
@@ -48,6 +49,21 @@ def test_no_sentence_names_an_option_of_the_command_line_where_the_panel_has_a_f
 )
 def test_sentences_are_said_with_the_panels_names(sentence, heard):
     assert spoken(sentence) == heard
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "scale", "fit"),
+    [
+        ("UI", 291, 1.0, 34),
+        ("UI", 582, 2.0, 34),
+        ("UI", 191, 1.0, 20),
+        ("UI", 20, 1.0, 12),
+        ("WINDOW", 191, 1.0, 34),
+    ],
+)
+def test_lines_are_as_long_as_the_sidebar_is_wide(kind, width, scale, fit):
+    region = SimpleNamespace(type=kind, width=width)
+    assert letters(34, region, scale) == fit and letters(34, None, scale) == 34
 
 
 def test_errors_at_the_mouse_have_the_panels_names_too(registered):
