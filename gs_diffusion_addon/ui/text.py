@@ -31,7 +31,7 @@ SPELLED = {
 """Names that are not written word by word with capitals."""
 
 
-USUAL_SIDEBAR, LETTER = 291, 7.0  # px, at scale 1
+USUAL_SIDEBAR, LETTER = 280, 6.7  # px, at scale 1
 LEAST_LETTERS = 12
 
 PHRASES = (

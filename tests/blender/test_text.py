@@ -54,11 +54,11 @@ def test_sentences_are_said_with_the_panels_names(sentence, heard):
 @pytest.mark.parametrize(
     ("kind", "width", "scale", "fit"),
     [
-        ("UI", 291, 1.0, 34),
-        ("UI", 582, 2.0, 34),
-        ("UI", 191, 1.0, 20),
+        ("UI", 280, 1.0, 34),
+        ("UI", 560, 2.0, 34),
+        ("UI", 184, 1.0, 20),
         ("UI", 20, 1.0, 12),
-        ("WINDOW", 191, 1.0, 34),
+        ("WINDOW", 184, 1.0, 34),
     ],
 )
 def test_lines_are_as_long_as_the_sidebar_is_wide(kind, width, scale, fit):
