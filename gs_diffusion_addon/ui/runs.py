@@ -17,6 +17,9 @@ from ..core.stages import record_name
 from ..declarations import SCENE_SETTINGS, Operators
 from .places import runs_folder
 
+KEYFRAME = re.compile(r"keys(\d+)\.png")
+"""The name of a restyled keyframe."""
+
 
 def runs(folder: Path) -> list[Path]:
     """The run folders in ``folder``, oldest first."""
@@ -70,7 +73,7 @@ def newest_keys(folder: Path) -> Run | None:
 
 def restyled(run: Run) -> dict[int, Path]:
     """The restyled keyframes that are there, by their numbers; copies beside them are none."""
-    found = [(re.fullmatch(r"keys(\d+)\.png", p.name), p) for p in run.keys.glob("keys*.png")]
+    found = [(KEYFRAME.fullmatch(p.name), p) for p in run.keys.glob("keys*.png")]
     return dict(sorted((int(name[1]), path) for name, path in found if name))
 
 
@@ -156,6 +159,13 @@ class GS_DIFFUSION_OT_choose_run(bpy.types.Operator):
 
     name: bpy.props.StringProperty(options={"HIDDEN"})
 
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: Any) -> str:
+        """The tooltip begins with the run's prompt."""
+        found = row(runs_folder(context.scene) / properties.name)
+        prompt = found.prompt.strip() if found else ""
+        return f"{prompt}. {cls.__doc__}" if prompt else str(cls.__doc__)
+
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Toggle."""
         settings = getattr(context.scene, SCENE_SETTINGS)
@@ -171,6 +181,16 @@ class GS_DIFFUSION_OT_open_file(bpy.types.Operator):
     bl_label = "Open"
 
     path: bpy.props.StringProperty(subtype="FILE_PATH", options={"HIDDEN"})
+
+    @classmethod
+    def description(cls, context: bpy.types.Context, properties: Any) -> str:
+        """The tooltip says what is opened, and of a keyframe what for."""
+        if KEYFRAME.fullmatch(Path(properties.path).name):
+            return (
+                "Paint over this keyframe: open it with the system's program for pictures, save it "
+                "under the same name, then press Propagate"
+            )
+        return f"Open {properties.path} with the system's program for it"
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Hand it over."""

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import bpy
 import pytest
 
-from gs_diffusion_addon.ui import drawing, panels, running
+from gs_diffusion_addon.core.run import read_manifest, write_json
+from gs_diffusion_addon.ui import drawing, panels, running, runs
 from gs_diffusion_addon.ui.job import Job
-from tests.blender.ui_helpers import Layout, drawn
+from tests.blender.ui_helpers import Layout, drawn, finished_run
 
 pytestmark = pytest.mark.usefixtures("registered")
 
@@ -53,3 +54,18 @@ def test_it_is_shown_once_the_splat_has_come(tmp_path, monkeypatch):
     running.current.placed = True
     drawn(panels.GS_DIFFUSION_PT_main)
     assert shown
+
+
+def test_tooltips_say_what_a_run_was_for_and_what_is_opened(tmp_path):
+    run = finished_run(tmp_path)
+    manifest = read_manifest(run)
+    manifest["settings"]["prompt"] = "a jade dragon"
+    write_json(run / "run.json", manifest)
+    choose, open_file = runs.GS_DIFFUSION_OT_choose_run, runs.GS_DIFFUSION_OT_open_file
+    said = choose.description(bpy.context, SimpleNamespace(name=run.name))
+    assert said.startswith("a jade dragon. Let the stage buttons go on with this run")
+    said = choose.description(bpy.context, SimpleNamespace(name="run-009"))
+    assert said.startswith("Let the stage buttons")
+    for name, words in (("keys00012.png", "then press Propagate"), ("train.log", "train.log with")):
+        said = open_file.description(bpy.context, SimpleNamespace(path=str(run / name)))
+        assert words in said
