@@ -49,7 +49,7 @@ CERTAIN_BOUNCES = 128
 _SPHERE_RADIUS = 1.08
 """The icosphere's corners; its flat faces then lie just outside of the unit sphere."""
 
-_NODES_OF_MODE = {
+_NODES_OF_MODE: dict[Mode, str] = {
     "faithful": Nodes.FAITHFUL,
     "gaussians": Nodes.GAUSSIANS,
     "points": Nodes.POINTS,
@@ -68,6 +68,17 @@ def show_splat(
         if modifier is not None:
             modifier.show_viewport = viewport == mode
             modifier.show_render = render == mode
+
+
+def shown_as(scene_object: bpy.types.Object) -> tuple[Mode, Mode]:
+    """How a splat object is drawn now, in the viewport and in renders."""
+    found: dict[str, Mode] = {"show_viewport": "none", "show_render": "none"}
+    for mode, name in _NODES_OF_MODE.items():
+        modifier = scene_object.modifiers.get(name)
+        for where in found if modifier is not None else ():
+            if getattr(modifier, where):
+                found[where] = mode
+    return found["show_viewport"], found["show_render"]
 
 
 def _add_display(scene_object: bpy.types.Object, mode: str) -> None:

@@ -21,6 +21,7 @@ from ..scene.splat_display import (
     prepare_scene,
     sample_centers,
     show_splat,
+    shown_as,
 )
 from ..scene.splat_edit import apply_transform, export_splat, filtered
 from ..scene.splat_import import import_splat
@@ -32,6 +33,9 @@ MODES = (
     ("points", "Points", "Each splat as a dot; fast"),
     ("none", "Vertices", "Nothing but the bare vertices"),
 )
+
+
+NAMES = {mode: name for mode, name, _ in MODES}
 
 
 def is_splat(item: bpy.types.Object | None) -> bool:
@@ -208,8 +212,12 @@ class GS_DIFFUSION_OT_splat_display(bpy.types.Operator):
     bl_label = "Splat Display"
     bl_options = {"REGISTER", "UNDO"}
 
-    viewport: bpy.props.EnumProperty(name="Viewport", items=MODES, default="points")
-    render: bpy.props.EnumProperty(name="Render", items=MODES, default="faithful")
+    viewport: bpy.props.EnumProperty(
+        name="Viewport", items=MODES, default="points", options={"SKIP_SAVE"}
+    )
+    render: bpy.props.EnumProperty(
+        name="Render", items=MODES, default="faithful", options={"SKIP_SAVE"}
+    )
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -217,7 +225,11 @@ class GS_DIFFUSION_OT_splat_display(bpy.types.Operator):
         return is_splat(context.active_object)
 
     def execute(self, context: bpy.types.Context) -> set[str]:
-        """Switch the modifiers of all selected splats."""
+        """Switch the modifiers of all selected splats; what is not asked for stays the active's."""
+        now = dict(zip(("viewport", "render"), shown_as(context.active_object), strict=True))
+        for where, mode in now.items():
+            if not self.properties.is_property_set(where):
+                setattr(self, where, mode)
         for item in {context.active_object, *context.selected_objects}:
             if is_splat(item):
                 show_splat(item, self.viewport, self.render)

@@ -6,9 +6,10 @@ import bpy
 
 from ..declarations import Nodes, Operators, Panels
 from ..scene.modifier_inputs import input_place
+from ..scene.splat_display import shown_as
 from ..scene.splat_edit import FILTERS
 from .drawing import ViewPanel, draw_colorless
-from .operators import is_splat
+from .operators import NAMES, is_splat
 
 
 class GS_DIFFUSION_PT_splat(ViewPanel, bpy.types.Panel):
@@ -30,8 +31,12 @@ class GS_DIFFUSION_PT_splat(ViewPanel, bpy.types.Panel):
         draw_colorless(layout, context)
         layout.operator(Operators.EXPORT_SPLAT, icon="EXPORT")
         layout.operator(Operators.APPLY_SPLAT, icon="ORIENTATION_GLOBAL")
-        layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "viewport", text="In the Viewport")
-        layout.operator_menu_enum(Operators.SPLAT_DISPLAY, "render", text="In Renders")
+        viewport, render = (NAMES[mode] for mode in shown_as(item))
+        for where, text in (
+            ("viewport", f"In the Viewport: {viewport}"),
+            ("render", f"In Renders: {render}"),
+        ):
+            layout.operator_menu_enum(Operators.SPLAT_DISPLAY, where, text=text)
         layout.operator(Operators.MATCH_COLORS, icon="COLOR")
         modifier = item.modifiers.get(Nodes.FILTER)
         if modifier is None or modifier.node_group is None:

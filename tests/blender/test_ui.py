@@ -363,11 +363,16 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
 
 
 def test_splat_panel_offers_its_display(tmp_path):
-    assert "In Renders" not in drawn(splat_panel.GS_DIFFUSION_PT_splat)
+    assert "In Renders" not in " ".join(drawn(splat_panel.GS_DIFFUSION_PT_splat))
     splats = Splats(*(np.ones(s, np.float32) for s in ((3, 3), (3, 1, 3), (3,), (3, 3), (3, 4))))
     write_splats(tmp_path / "one.ply", splats)
     bpy.ops.gs_diffusion.import_splat(filepath=str(tmp_path / "one.ply"))
-    assert {"3 splats", "In Renders"} <= set(drawn(splat_panel.GS_DIFFUSION_PT_splat))
+    shown = drawn(splat_panel.GS_DIFFUSION_PT_splat)
+    assert {"3 splats", "In the Viewport: Points", "In Renders: Faithful"} <= set(shown)
+    bpy.ops.gs_diffusion.splat_display(viewport="gaussians")
+    bpy.ops.gs_diffusion.splat_display(render="points")
+    shown = drawn(splat_panel.GS_DIFFUSION_PT_splat)
+    assert {"In the Viewport: Gaussians", "In Renders: Points"} <= set(shown), "one changed both"
 
 
 def test_presets_of_model_families_fill_in_the_settings():
