@@ -34,6 +34,7 @@ def run() -> Iterator[float]:
     new = set(bpy.data.objects.keys()) - before
     assert any("splat" in name.lower() for name in new), new
     assert bpy.data.objects["Suzanne"].hide_render, "the model was not hidden behind its splat"
+    assert bpy.context.view_layer.objects.active.name == "splat_iter1"
     assert view.view_transform == "Standard" and view.exposure == 0.5
     assert f"it was {toned}" in " ".join(driver.job().warnings), driver.job().warnings
     driver.in_viewport(bpy.ops.gs_diffusion.toggle_source)

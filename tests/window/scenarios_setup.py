@@ -93,3 +93,32 @@ def make_environment() -> Iterator[float]:
     driver.shoot("made")
     print("ENVIRONMENT", job.outcome, list(job.log)[-8:], flush=True)
     assert job.succeeded, job.outcome
+
+
+def create_and_run() -> Iterator[float]:
+    """The whole way of a new machine: the panel offers Create, which is pressed and makes the
+    environment for real in the folder GSD_ENVIRONMENT, then a run with it; slow and large.
+    """
+    os.environ.pop("GSD_WORKER_PYTHON", None)
+    bpy.context.preferences.system.use_online_access = True
+    environment, findings = driver.ui("environment"), driver.ui("findings")
+    findings.forget()
+    yield from driver.show_tab()
+    driver.measure_ours()
+    yield from driver.wait_for(lambda: findings.lines, 240)
+    assert environment._is_missing(), findings.lines
+    driver.in_viewport(bpy.ops.gs_diffusion.environment, action="create")
+    job = environment.environment_job
+    yield from driver.wait_for(lambda: job.code is not None, 1800)
+    assert job.succeeded, job.outcome
+    yield from driver.wait_for(lambda: findings.lines, 240)
+    yield 1.0
+    driver.shoot("created", 560)
+    assert not environment._is_missing(), findings.lines
+    driver.make_scene()
+    driver.in_viewport(bpy.ops.gs_diffusion.run_iteration)
+    yield 0.5
+    yield from driver.until_over()
+    driver.shoot("created_window")
+    assert "splat_iter1" in bpy.data.objects, driver.job().outcome
+    assert bpy.context.view_layer.objects.active.name == "splat_iter1"
