@@ -19,6 +19,7 @@ from ..core import process
 from ..core.errors import EXIT_INTERRUPTED, GsdError, system_error
 from ..core.events import Event, Splitter
 from ..core.inside import plain
+from ..core.run import Run
 
 PICTURES = (".png", ".jpg", ".jpeg")
 """What a panel can show; a geometry pass (.exr) comes out black."""
@@ -133,7 +134,8 @@ class Job:
     def outcome(self) -> str:
         """One sentence for the user once the job has ended."""
         if self.cancelled or self.code == EXIT_INTERRUPTED:
-            return "Stopped; Resume goes on from here." if self.until else "Stopped."
+            begun = self.until and Run(self.folder).manifest.is_file()
+            return "Stopped; Resume goes on from here." if begun else "Stopped."
         return self.message or f"The worker ended with code {self.code}; see logs in {self.folder}."
 
     def _read(self) -> None:

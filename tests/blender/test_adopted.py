@@ -8,7 +8,8 @@ import pytest
 
 from gs_diffusion_addon.core.errors import StageError
 from gs_diffusion_addon.core.lock import locked
-from gs_diffusion_addon.core.run import Run
+from gs_diffusion_addon.core.run import Run, new_manifest, write_json
+from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.ui.adopted import Adopted, log_tail, owner
 from tests.processes import wait_for
 
@@ -84,6 +85,7 @@ def test_cancel_returns_at_once_and_ends_the_run(tmp_path, jobs, held_end):
     held_end.set()
     wait_for(lambda: not job.poll())
     assert job._process.poll() is not None
+    write_json(tmp_path / "run.json", new_manifest(Settings(blend="x"), "0"))
     assert job.outcome == "Stopped; Resume goes on from here."
 
 

@@ -157,6 +157,8 @@ def test_cancel_returns_at_once_and_ends_the_child(tmp_path, held_end):
     assert job.stage == "Stopping" and job.poll()
     held_end.set()
     wait_for(lambda: not job.poll())
+    assert job.outcome == "Stopped.", "nothing has begun that Resume could go on with"
+    write_json(tmp_path / "run.json", new_manifest(Settings(blend="x"), "0"))
     assert job.outcome == "Stopped; Resume goes on from here."
 
 
@@ -359,6 +361,7 @@ def test_panels_show_every_setting_the_button_and_the_progress(tmp_path):
     assert "gs_diffusion.run_iteration" not in main
     job.end_now()
     job.wait()
+    write_json(tmp_path / "run.json", new_manifest(Settings(blend="x"), "0"))
     assert "Stopped; Resume goes on from here." in " ".join(drawn(panels.GS_DIFFUSION_PT_main))
 
 
