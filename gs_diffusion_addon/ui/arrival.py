@@ -28,6 +28,7 @@ def importing(job: Job, iteration: int = 0) -> Iterator[None]:
     to, and nothing that was declined meanwhile.
     """
     job.stage, job.detail, job.share, job.eta = "Putting the splat into the scene", "", 0.0, None
+    job.missed = True
     try:
         placing = result_of(job, iteration)
         if placing is not None:
@@ -56,7 +57,7 @@ def importing(job: Job, iteration: int = 0) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 — raised, it would end Blender's timer
         job.message = f"The run is done, but its splat could not be imported: {unforeseen(error)}"
         return
-    job.message = f"Done: {job.folder}"
+    job.missed, job.message = False, f"Done: {job.folder}"
 
 
 def unforeseen(error: Exception) -> str:

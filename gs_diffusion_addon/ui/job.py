@@ -35,7 +35,8 @@ class Job:
     ``prepare`` is done by :meth:`launch` before the child is started; ``origin`` is the scene
     that a run's result goes to (:class:`.origin.Origin`; None: to any);
     ``until`` is the last stage that it was asked for, "" for a job that is no run;
-    ``declined``: the user wants no splat in the scene any more; ``placed``: it has come there.
+    ``declined``: the user wants no splat in the scene any more; ``placed``: it has come there;
+    ``missed``: it was to come there and has not.
     """
 
     command: Sequence[str]
@@ -61,6 +62,7 @@ class Job:
     until: str = ""
     declined: bool = False
     placed: bool = False
+    missed: bool = False
 
     def launch(self) -> None:
         """Prepare and start the child; raises the package's errors, after which the job is over."""

@@ -150,7 +150,7 @@ def _draw_waiting(layout: Any, job: Job) -> None:
 
 
 def _draw_outcome(layout: Any, job: Job) -> None:
-    icon = "CHECKMARK" if job.succeeded else "ERROR"
+    icon = "CHECKMARK" if job.succeeded and not job.missed else "ERROR"
     box = layout.box()
     text = job.message if job.succeeded else job.outcome
     draw_text(box, text.replace(str(job.folder), job.folder.name), icon, 32)

@@ -57,6 +57,7 @@ def test_it_waits_until_nothing_is_edited(job):
     bpy.ops.object.mode_set(mode="OBJECT")
     tick()
     assert arrived() == ["splat_iter1"] and model.hide_render and job.message.startswith("Done: ")
+    assert job.placed and not job.missed
 
 
 @pytest.mark.parametrize("when", ["waiting", "reading", "the next tick"])
@@ -74,6 +75,7 @@ def test_cancel_ends_the_wait_at_once_and_says_how_to_import_later(job, when):
         running._tick()
     assert not running.is_running() and not arrived() and bpy.context.mode == "EDIT_MESH"
     assert f"It stays in {Run(job.folder).splat}: Runs > Import" in job.message
+    assert job.missed and not job.placed, "the panel would show a check mark"
     bpy.ops.object.mode_set(mode="OBJECT")
     bpy.ops.gs_diffusion.import_result(folder=str(job.folder))
     assert arrived() == ["splat_iter1"] and model.hide_render
@@ -84,6 +86,7 @@ def test_it_does_not_wait_for_edits_in_another_file(job):
     bpy.ops.object.mode_set(mode="EDIT")
     tick()
     assert job.message.startswith("Done, but the unsaved scene is not open") and not arrived()
+    assert job.missed
 
 
 def halfway(monkeypatch) -> None:
