@@ -65,7 +65,12 @@ class Job:
     missed: bool = False
 
     def launch(self) -> None:
-        """Prepare and start the child; raises the package's errors, after which the job is over."""
+        """Prepare and start the child; raises the package's errors, after which the job is over.
+
+        One that was canceled before never begins: nobody would follow it or end it.
+        """
+        if self.code is not None:
+            return
         self.launched = True
         try:
             if self.prepare is not None:

@@ -10,6 +10,7 @@ from gs_diffusion_addon.core.errors import StageError
 from gs_diffusion_addon.core.lock import locked
 from gs_diffusion_addon.core.run import Run, new_manifest, write_json
 from gs_diffusion_addon.core.settings import Settings
+from gs_diffusion_addon.ui import running
 from gs_diffusion_addon.ui.adopted import Adopted, log_tail, owner
 from tests.processes import wait_for
 
@@ -95,6 +96,16 @@ def test_a_job_that_is_cancelled_before_it_began_never_begins(tmp_path):
     assert job.poll()
     job.cancel()
     assert not job.poll() and job.outcome.startswith("Stopped")
+
+
+def test_the_timer_does_not_begin_what_was_cancelled_before_its_first_call(tmp_path):
+    """It worked on unseen, and kept its folder from the next run."""
+    job = running.become_current(Adopted(["none"], tmp_path))
+    job.prepare = lambda: pytest.fail("it began")
+    running._followed.append((job, running.finish_run))
+    running.cancel()
+    running._tick()
+    assert not running.is_running() and not job.launched and job.outcome == "Stopped."
 
 
 def test_the_newest_log_is_shown(tmp_path):
