@@ -16,6 +16,8 @@ from ..declarations import SCENE_SETTINGS
 from ..scene.result import Placing
 from . import live, origin
 from .job import Job
+from .places import runs_folder
+from .runs import choose
 
 STEP = 0.015  # s; after so long an import lets the window be drawn
 
@@ -52,12 +54,23 @@ def importing(job: Job, iteration: int = 0) -> Iterator[None]:
             yield from _paced(placing.steps())
             job.warnings += [*placing.warnings, *placing.notes]
             job.placed = True
+            _choose_again(job)
             yield
             bpy.ops.ed.undo_push(message="Run Diffusion Iteration")
     except Exception as error:  # noqa: BLE001 — raised, it would end Blender's timer
         job.message = f"The run is done, but its splat could not be imported: {unforeseen(error)}"
         return
     job.missed, job.message = False, f"Done: {job.folder}"
+
+
+def _choose_again(job: Job) -> None:
+    """Let Result and the stage buttons go on with this run: an undo meanwhile may have taken the
+    choice back. Another run that was chosen since stays.
+    """
+    scene = bpy.context.scene
+    panel = getattr(scene, SCENE_SETTINGS)
+    if job.until and not panel.run and job.folder.parent == runs_folder(scene):
+        choose(panel, job.folder)
 
 
 def unforeseen(error: Exception) -> str:

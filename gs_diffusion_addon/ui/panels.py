@@ -76,7 +76,7 @@ class GS_DIFFUSION_PT_main(ViewPanel, bpy.types.Panel):
         _draw_estimate(layout, context.scene, settings)
         if job is not None:
             _draw_outcome(layout, job)
-            if job.placed:
+            if job.placed and (job.origin is None or job.origin.is_open):
                 draw_colorless(layout, context)
         else:
             _draw_left_behind(layout, left_behind(runs_folder(context.scene)))

@@ -81,6 +81,14 @@ def test_cancel_ends_the_wait_at_once_and_says_how_to_import_later(job, when):
     assert arrived() == ["splat_iter1"] and model.hide_render
 
 
+@pytest.mark.parametrize(("chosen", "after"), [("", "run-001"), ("run-007", "run-007")])
+def test_an_undo_meanwhile_does_not_take_the_run_out_of_the_panel(job, chosen, after):
+    job.until = "import"
+    bpy.context.scene.gs_diffusion.run = chosen
+    tick()
+    assert arrived() == ["splat_iter1"] and bpy.context.scene.gs_diffusion.run == after
+
+
 def test_it_does_not_wait_for_edits_in_another_file(job):
     bpy.ops.wm.read_homefile(use_factory_startup=True)
     bpy.ops.object.mode_set(mode="EDIT")

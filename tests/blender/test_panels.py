@@ -8,6 +8,7 @@ import pytest
 from gs_diffusion_addon.core.run import read_manifest, write_json
 from gs_diffusion_addon.ui import drawing, panels, running, runs
 from gs_diffusion_addon.ui.job import Job
+from gs_diffusion_addon.ui.origin import Origin
 from tests.blender.ui_helpers import Layout, drawn, finished_run
 
 pytestmark = pytest.mark.usefixtures("registered")
@@ -54,6 +55,10 @@ def test_it_is_shown_once_the_splat_has_come(tmp_path, monkeypatch):
     running.current.placed = True
     drawn(panels.GS_DIFFUSION_PT_main)
     assert shown
+    shown.clear()
+    running.current.origin = Origin("/elsewhere.blend", "Scene")
+    drawn(panels.GS_DIFFUSION_PT_main)
+    assert not shown, "another file is open"
 
 
 def test_tooltips_say_what_a_run_was_for_and_what_is_opened(tmp_path):
