@@ -4,7 +4,6 @@ CUDA.
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +98,9 @@ def processor() -> tuple[Backend, str | None]:
     try:
         try:
             warm_up(backend)
-        except (EOFError, pickle.UnpicklingError):  # a file of the cache that was cut short
+        except numba.core.errors.NumbaError:
+            raise
+        except Exception:  # what a damaged file of the cache raises; any other comes again
             if not forget_kernels():
                 raise
             warm_up(backend)
