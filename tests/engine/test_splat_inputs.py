@@ -187,6 +187,22 @@ def test_few_points_are_warned_of(data):
     assert len(said) == 1  # what was made
 
 
+def test_points_without_colors_take_them_from_the_views(data):
+    points = read_points(data / "points3d.ply")
+    found = load_any(data)
+
+    def start(name: str, colors: np.ndarray) -> np.ndarray:
+        write_points(data / name, dataclasses.replace(points, colors=colors))
+        splats = tools.first_splats(found, data / name, True, FEW, told()[1])
+        return splats.sh[:, 0]
+
+    true = start("colors.ply", points.colors)
+    none = start("none.ply", np.full_like(points.colors, 255))
+    # The file's are pale (half the contrast), and a view sees through to the other side.
+    assert np.corrcoef(true.ravel(), none.ravel())[0, 1] > 0.3
+    assert none.std() > 0.1
+
+
 # --- the folder -----------------------------------------------------------------------------------
 
 
@@ -303,6 +319,17 @@ def test_two_views_of_one_name_are_refused(data, tmp_path):
         drawing(tmp_path / "a.ply", path, tmp_path / "out")
 
 
+@pytest.mark.filterwarnings("error")
+def test_facts_of_no_splats_and_of_endless_ones(tmp_path):
+    some = random_splats(0, 6)
+    write_splats(tmp_path / "none.ply", some.selected(np.zeros(6, bool)))
+    facts = splat_tools.info(tmp_path / "none.ply")
+    assert facts.count == 0 and "splats      0" in splat_tools.info_text(facts)
+    write_splats(tmp_path / "big.ply", dataclasses.replace(some, scales=some.scales + 1e4))
+    facts = splat_tools.info(tmp_path / "big.ply")
+    assert facts.count == 6 and facts.inf == 0 and sum(facts.size.counts) == 0
+
+
 def test_prune_and_convert_write_files_of_their_kind(tmp_path):
     file = tmp_path / "a.ply"
     write_splats(file, random_splats(0, 30))
@@ -315,3 +342,9 @@ def test_prune_and_convert_write_files_of_their_kind(tmp_path):
     for value in ("nan", "2", "-1", "x"):
         done = gsd("prune", file, "--out", tmp_path / "c.ply", f"--faintest={value}")
         assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_large_limits_are_written_out():
+    parsed = argparse.Namespace(splat_preset="default")
+    with pytest.raises(InputError, match="between 1 and 1000000, not 10000000"):
+        settings_of(parsed, {"train_steps": 10_000_000})

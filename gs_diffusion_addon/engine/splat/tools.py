@@ -29,7 +29,7 @@ from .backends import Backend, processor
 from .dataset import Dataset, Picture, load_any
 from .drawing import draw_on_black, drawable, localized, render
 from .harmonics import C0
-from .initialize import from_points, from_silhouettes, in_picture
+from .initialize import colored, from_points, from_silhouettes, in_picture
 from .loss import psnr, ssim_map
 from .model import model_of
 from .runtime import use_threads
@@ -39,6 +39,7 @@ from .training import Status, train
 MODEL, METRICS = "splat.ply", "metrics.json"
 DRAWN = ".gsd-drawn.json"
 COLORS = {"white": 1.0, "black": 0.0}
+_COLORING = 24  # views that colorless points are colored by
 _FEW = 4  # times as many splats as points, or more: splitting does not make up for that
 _SEEN = 1e-3  # least share of one pixel's light that a kept splat has in some view
 
@@ -164,7 +165,8 @@ def _judge_again(job: Mapping[str, Any], done: Mapping[str, Any], emit: Emit) ->
 def first_splats(
     dataset: Dataset, points: Path, named: bool, settings: Settings, emit: Emit
 ) -> Splats:
-    """Discs on the points of a file; without one, splats inside the silhouettes.
+    """Discs on the points of a file, which the views color where it does not; without one, splats
+    inside the silhouettes.
 
     Raises InputError when a named file is missing or empty, and when no camera sees its points.
     """
@@ -174,6 +176,10 @@ def first_splats(
         usable = cloud.positions[np.isfinite(cloud.positions).all(1)]
         if len(usable):
             _look_over(points, usable, dataset, count, emit)
+            if (cloud.colors == 255).all():  # as read_points answers for a file without colors
+                seen = dataset.train[:: max(1, len(dataset.train) // _COLORING)]
+                colors = colored(np.nan_to_num(cloud.positions), seen, [None] * len(seen))
+                cloud = replace(cloud, colors=colors)
             return from_points(cloud, dataset.world, count, degree, seed)
         if named:
             raise InputError(f"{points} holds no points to start from.")
