@@ -318,7 +318,8 @@ def validate(settings: Settings) -> Settings:
             if too_low or too_high:
                 unit = f" {k.unit}" if k.unit else ""
                 raise InputError(
-                    f"{flag(name)} must lie between {k.low:g} and {k.high:g}{unit}, not {value:g}."
+                    f"{flag(name)} must lie between {k.low:.10g} and {k.high:.10g}{unit}, not "
+                    f"{value:.10g}."
                 )
     if "@" in settings.server:
         raise InputError(

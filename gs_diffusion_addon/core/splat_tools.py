@@ -4,6 +4,7 @@ training.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
@@ -62,12 +63,13 @@ def info(file: Path) -> Info:
     """Facts of a splat file; raises InputError when it is none."""
     splats = read_splats(file)
     parts = (splats.means, splats.sh, splats.scales, splats.quats)
-    flat = np.concatenate([p.reshape(splats.count, -1) for p in parts], axis=1)
+    flat = np.concatenate([p.reshape(splats.count, math.prod(p.shape[1:])) for p in parts], axis=1)
     usable = splats.finite
     means = splats.means[usable] if usable.any() else np.zeros((1, 3), np.float32)
     logits = splats.opacities[~np.isnan(splats.opacities)].astype(np.float64)
     opacities = 1 / (1 + np.exp(-np.clip(logits, -60, 60)))
-    sizes = np.exp(splats.scales[usable].max(1).astype(np.float64))
+    with np.errstate(over="ignore"):
+        sizes = np.exp(splats.scales[usable].max(1).astype(np.float64))
     return Info(
         str(file), file.stat().st_size, splats.count, splats.degree,
         [round(float(v), 6) for v in means.min(0)], [round(float(v), 6) for v in means.max(0)],
