@@ -179,7 +179,7 @@ class Settings(StylizeKnobs, PropagateSettings, TrainerSettings, LoopSettings):
     )
     max_splats: int = _knob(
         40000,
-        "most splats the trainer may grow to",
+        "most splats the trainer may start with and grow to",
         "train",
         "train",
         low=100,
@@ -231,6 +231,11 @@ class Settings(StylizeKnobs, PropagateSettings, TrainerSettings, LoopSettings):
         path=True,
         advanced=True,
     )
+
+    @property
+    def first_splats(self) -> int:
+        """How many splats a training begins with."""
+        return min(self.splats, self.max_splats)
 
 
 def knob(name: str) -> Knob:

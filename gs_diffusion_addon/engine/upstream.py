@@ -259,7 +259,9 @@ def first_splat(run: Run, settings: Settings, frames: Sequence[Frame], emit: Emi
         progress[0].tick(status.step - progress[0].done, loss=round(status.loss, 5), **fields)
 
     def start() -> Splats:
-        return from_silhouettes(pictures, world, settings.splats, settings.sh_degree, settings.seed)
+        return from_silhouettes(
+            pictures, world, settings.first_splats, settings.sh_degree, settings.seed
+        )
 
     local = train(
         dataset, start, recipe_of(settings), backend, report,

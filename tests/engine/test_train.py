@@ -15,7 +15,7 @@ from plyfile import PlyData
 
 from gs_diffusion_addon.core.dataset import write_transforms
 from gs_diffusion_addon.core.errors import InputError, StageError
-from gs_diffusion_addon.core.ply import Splats, read_points
+from gs_diffusion_addon.core.ply import Splats, read_points, read_splats, write_points
 from gs_diffusion_addon.core.run import Run
 from gs_diffusion_addon.core.settings import Settings
 from gs_diffusion_addon.engine import render as render_stage
@@ -282,10 +282,18 @@ def test_stages_write_what_the_run_folder_promises(tmp_path):
     assert times == {p: p.stat().st_mtime_ns for p in times}
 
 
+def test_max_splats_is_the_most_from_the_start_on(tmp_path):
+    run = write_run(tmp_path)
+    events = run_both(run, dataclasses.replace(SETTINGS, splats=15000, max_splats=300))
+    assert [e["message"] for e in events if e["event"] == "warning"] == [
+        "--splats 15000 is more than --max-splats 300, so the training begins with 300."
+    ]
+    assert 200 < read_splats(run.splat).count <= 300
+
+
 def test_the_ply_opens_in_plyfile_with_equal_values(tmp_path):
     run = write_run(tmp_path, views=5)
     run_both(run, dataclasses.replace(SETTINGS, train_steps=10))
-    from gs_diffusion_addon.core.ply import read_splats
 
     ours, vertex = read_splats(run.splat), PlyData.read(run.splat)["vertex"]
     assert vertex.count == ours.count
@@ -315,8 +323,6 @@ def test_without_colored_points_it_starts_elsewhere(tmp_path, missing):
     points = read_points(run.gs / "points3d.ply")
     (run.gs / "points3d.ply").unlink()
     if missing == "points3d.ply":
-        from gs_diffusion_addon.core.ply import write_points
-
         write_points(run.surface, points)
     events = run_both(run)
     warned = [e for e in events if e["event"] == "warning"]

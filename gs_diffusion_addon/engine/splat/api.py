@@ -26,7 +26,7 @@ def recipe_of(settings: Settings) -> Recipe:
     """The trainer's parameters that settings stand for."""
     return Recipe(
         steps=settings.train_steps,
-        most_splats=max(settings.max_splats, settings.splats),
+        most_splats=settings.max_splats,
         seed=settings.seed,
     )
 
@@ -45,7 +45,7 @@ def train(
     """
     use_threads(settings.threads)
     backend, _ = processor()
-    count, degree, seed = settings.splats, settings.sh_degree, settings.seed
+    count, degree, seed = settings.first_splats, settings.sh_degree, settings.seed
 
     def first() -> Splats:
         if points is not None and len(points.positions):

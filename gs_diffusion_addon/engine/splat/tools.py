@@ -170,7 +170,7 @@ def first_splats(
 
     Raises InputError when a named file is missing or empty, and when no camera sees its points.
     """
-    count, degree, seed = settings.splats, settings.sh_degree, settings.seed
+    count, degree, seed = settings.first_splats, settings.sh_degree, settings.seed
     if named or points.is_file():
         cloud = read_points3d(points)
         usable = cloud.positions[np.isfinite(cloud.positions).all(1)]

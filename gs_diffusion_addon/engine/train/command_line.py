@@ -113,7 +113,7 @@ def _brush_options(settings: Settings, data: Path, out: Path) -> Options:
         ("--total-train-iters", steps),
         ("--total-steps", steps),  # its name before version 0.3
         ("--sh-degree", str(settings.sh_degree)),
-        ("--max-splats", str(max(settings.max_splats, settings.splats))),
+        ("--max-splats", str(settings.max_splats)),
         ("--growth-stop-iter", str(max(1, settings.train_steps // 2))),
         ("--max-resolution", "8192"),
         ("--seed", str(settings.seed)),

@@ -30,7 +30,7 @@ def recipe_of(settings: Settings) -> Recipe:
     """The trainer's parameters that a run's settings stand for."""
     return Recipe(
         steps=settings.train_steps,
-        most_splats=max(settings.max_splats, settings.splats),
+        most_splats=settings.max_splats,
         seed=settings.seed,
         depth=settings.depth_weight,
     )
@@ -42,6 +42,12 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
     Resumes from ``run.checkpoints``. Raises InputError for an unusable data set and StageError
     for a training that comes to nothing.
     """
+    if settings.splats > settings.max_splats:
+        emit(
+            "warning",
+            message=f"--splats {settings.splats} is more than --max-splats {settings.max_splats}, "
+            f"so the training begins with {settings.first_splats}.",
+        )
     emit("phase", message="Reading the training frames")
     dataset = prepared(run, settings, load(run.gs))
     emit("phase", message="Training")
@@ -90,7 +96,7 @@ def prepared(run: Run, settings: Settings, dataset: Dataset) -> Dataset:
 
 def _source(run: Run, settings: Settings) -> str:
     """Names what the first splats are made of."""
-    text = f"{settings.splats} {settings.sh_degree} {file_digest(run.gs / 'points3d.ply')}"
+    text = f"{settings.first_splats} {settings.sh_degree} {file_digest(run.gs / 'points3d.ply')}"
     if warm(run, settings):
         text += f" {file_digest(run.at(run.iteration - 1).splat)}"
     return text
@@ -143,7 +149,7 @@ def first_splats(run: Run, settings: Settings, emit: Emit, dataset: Dataset) -> 
     """
     if warm(run, settings):
         return last_splats(run, dataset)
-    count, degree, seed = settings.splats, settings.sh_degree, settings.seed
+    count, degree, seed = settings.first_splats, settings.sh_degree, settings.seed
     points = _colored_points(run, dataset)
     if points is None:
         chosen = dataset.train[:: max(1, len(dataset.train) // _MOST_GUIDES)]
