@@ -15,7 +15,7 @@ OTHERS = ("--no-half-vae", "--disable-nan-check", "--api", "--recursive", "--hel
 """Options of the server, of git and of other programs, which nobody finds in the panel."""
 
 NOT_OF_THE_PANEL = (
-    *("--data", "--images", "--transforms", "--jobs", "--width"),  # gsd splat, sweep
+    *("--data", "--points", "--images", "--transforms", "--jobs", "--width"),  # gsd splat, sweep
     *("--start", "--end", "--turntable-from", "--iteration"),  # gsd run, stage
 )
 

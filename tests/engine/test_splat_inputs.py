@@ -156,7 +156,7 @@ def test_cameras_that_see_nothing_together_are_told(data):
         frame["transform_matrix"] = m.tolist()
     edit(path, frames=frames)
     (data / "points3d.ply").unlink()
-    with pytest.raises(StageError, match=r"no point to start .*--points"):
+    with pytest.raises(StageError, match=r"no point to start .*points3d.ply"):
         tools.train_folder(job(data, data / "out"), FEW, told()[1])
 
 

@@ -194,8 +194,8 @@ def _begin(
     if not splats.count:
         raise StageError(
             "There is no point to start the splats from: no place is seen opaque in all "
-            "training pictures. Check their cameras (OpenGL axes: they look along -Z), or give "
-            "points (--points, or points3d.ply beside the transforms files)."
+            "training pictures. Check their cameras (OpenGL axes: they look along -Z), or put "
+            "points of the surface beside the transforms files, as points3d.ply."
         )
     return State(
         0,
