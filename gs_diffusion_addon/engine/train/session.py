@@ -42,7 +42,7 @@ def train_run(run: Run, settings: Settings, emit: Emit, backend: Backend) -> Spl
     Resumes from ``run.checkpoints``. Raises InputError for an unusable data set and StageError
     for a training that comes to nothing.
     """
-    if settings.splats > settings.max_splats:
+    if settings.splats > settings.max_splats and not warm(run, settings):
         emit(
             "warning",
             message=f"--splats {settings.splats} is more than --max-splats {settings.max_splats}, "
